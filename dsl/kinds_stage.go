@@ -47,6 +47,8 @@ var memoryPlanKind = Kind{Name: "memory_plan", Repeat: true, Lazy: true,
 			Doc: "With `device_memory`: that of the stages' `grow`; default: `upper`."},
 		{Name: "precision", Type: cty.String, Default: str("bf16"), OneOf: []string{"bf16", "fp32"},
 			Doc: "Precision of the stages: a frozen parameter takes 2 bytes in bf16 and 4 in fp32."},
+		{Name: "frozen_dtype", Type: cty.String, OneOf: []string{"nf4", "int8", "bf16"},
+			Doc: "The [`frozen_dtype`](#stage) of the stages; default: frozen weights are stored as `precision` says."},
 		{Name: "growth", Type: cty.String, Default: str("interpolation"), OneOf: []string{"interpolation", "any"},
 			Doc: "`interpolation`: a stage adds at most as many layers as there are gaps. `any`: no bound, as in " +
 				"the paper's program."},
@@ -102,6 +104,11 @@ var stageKind = Kind{Name: "stage", Repeat: true, Runs: true,
 		{Name: "freeze", Type: strings_,
 			Doc: "What not to train: `inherited` (the layers of the stage that `from` names), `embeddings`, " +
 				"`lm_head`, `norm` (the final norm), `layers:A-B`, or a pattern of parameter names."},
+		{Name: "frozen_dtype", Type: cty.String, OneOf: []string{"nf4", "int8", "bf16"},
+			Doc: "How the device stores the projections of frozen layers; by default as `precision` says. `nf4`: 4.13 bits " +
+				"a parameter, QLoRA's NormalFloat with double quantisation. `int8`: 8 bits and a scale for each row, as " +
+				"LLM.int8(). `bf16`: 16 bits, beside `precision = \"fp32\"`. A product multiplies by what that stands for, and so " +
+				"does [what the stage ends with](methods.md#frozen-weights-in-fewer-bits)."},
 		{Name: "adapter", Ref: []string{"peft"},
 			Doc: "Adapters on the frozen projections; merged when the stage ends."},
 		{Name: "precision", Type: cty.String, Default: str("fp32"), OneOf: []string{"fp32", "bf16"},

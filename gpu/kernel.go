@@ -22,8 +22,10 @@ type Attrs struct {
 	DType          DType   // cast, random_matrix: result type
 
 	// See attrs.go for how fields are encoded, new ones too.
-	Lo   int // slice, slice_grad: first column; random_matrix: columns that are not 0
-	Cols int // slice: columns of the result; slice_grad: of it, when no accumulator is given; else see Counted
+	Lo int // slice, slice_grad: first column; random_matrix: columns that are not 0
+	// slice: columns of the result; slice_grad: of it, when no accumulator is given; matmul: of the result, where a
+	// quantised operand has fewer; else see Counted
+	Cols int
 }
 
 // Kernel is a row of the table: all that a planner needs to know without a device.

@@ -235,6 +235,9 @@ func (k *Kernel) verifyStrides(l Launch) error {
 			if o.Stride != 0 && j >= list.take {
 				return fmt.Errorf("%s %d is strided, which the kernel does not take", list.what, j)
 			}
+			if o.Stride != 0 && o.Type.DType.Quantized() {
+				return fmt.Errorf("%s %d is strided and quantised", list.what, j)
+			}
 			if o.Stride != 0 && o.Stride < o.Type.Shape.Cols() {
 				return fmt.Errorf("%s %d has rows of %d elements only %d apart", list.what, j, o.Type.Shape.Cols(), o.Stride)
 			}

@@ -2,7 +2,10 @@ package gpu
 
 import (
 	"encoding/binary"
+	"fmt"
 	"math"
+	"runtime"
+	"sync"
 )
 
 // format is how elements are stored that share scales.
@@ -14,7 +17,29 @@ type format struct {
 	dequantize func(to []float32, from []byte, s Shape, at int)
 }
 
-var formats = map[DType]format{}
+var formats = map[DType]format{
+	NF4:     {nf4Bytes, quantizeNF4, decoded(nf4Decoder)},
+	RowInt8: {int8Bytes, quantizeInt8, decoded(int8Decoder)},
+}
+
+// decoder gives what dequantizes elements of one matrix.
+type decoder func(from []byte, s Shape) func(to []float32, at int)
+
+var decoders = map[DType]decoder{NF4: nf4Decoder, RowInt8: int8Decoder}
+
+func decoded(d decoder) func(to []float32, from []byte, s Shape, at int) {
+	return func(to []float32, from []byte, s Shape, at int) { d(from, s)(to, at) }
+}
+
+// Stored reports whether d is a format of frozen matrices. They are the right operand of products, which take them apart
+// as they read them.
+func (d DType) Stored() bool { return d == NF4 || d == RowInt8 }
+
+// NarrowerThan reports whether products whose left operand is of type t take a right operand of d, and multiply by its
+// elements rounded to t.
+func (d DType) NarrowerThan(t DType) bool {
+	return d.Stored() && t.IsFloat() || d == BF16 && t == F32
+}
 
 // Quantized reports whether elements of d share scales. Then they have no size and no address of their own.
 func (d DType) Quantized() bool {
@@ -40,8 +65,36 @@ func (t Type) Decode(b []byte) []float32 {
 		return BytesFloat32(b, t.DType)
 	}
 	v := make([]float32, t.Shape.Elems())
-	f.dequantize(v, b, t.Shape, 0)
+	const piece = 1 << 16
+	inPieces(len(v), piece, func(lo, hi int) { f.dequantize(v[lo:hi], b, t.Shape, lo) })
 	return v
+}
+
+// Decoder returns what gives elements of a stored matrix, which are numbered row by row, from number at on.
+func (t Type) Decoder(b []byte) func(to []float32, at int) { return decoders[t.DType](b, t.Shape) }
+
+// Finite returns an error that names the first element that is not finite.
+func (t Type) Finite(v []float32) error {
+	for i, x := range v {
+		if math.IsNaN(float64(x)) || math.IsInf(float64(x), 0) {
+			return fmt.Errorf("%s is %g, which has no place in %v", t.Shape.Place(i), x, t.DType)
+		}
+	}
+	return nil
+}
+
+// inPieces calls f with pieces of [0, n), at the same time.
+func inPieces(n, size int, f func(lo, hi int)) {
+	var all sync.WaitGroup
+	limit := make(chan struct{}, runtime.GOMAXPROCS(0))
+	for lo := 0; lo < n; lo += size {
+		limit <- struct{}{}
+		all.Go(func() {
+			f(lo, min(lo+size, n))
+			<-limit
+		})
+	}
+	all.Wait()
 }
 
 func float32At(b []byte, i int) float32 {
@@ -50,4 +103,12 @@ func float32At(b []byte, i int) float32 {
 
 func putFloat32(b []byte, i int, x float32) {
 	binary.LittleEndian.PutUint32(b[4*i:], math.Float32bits(x))
+}
+
+// largest is the largest magnitude.
+func largest(v []float32) (m float32) {
+	for _, x := range v {
+		m = max(m, float32(math.Abs(float64(x))))
+	}
+	return m
 }

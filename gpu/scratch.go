@@ -1,15 +1,16 @@
 package gpu
 
 // ScratchOn is the bytes of scratch a launch gets on a device: what the kernel needs, and behind it, each aligned, on a
-// device with a workspace: where matrices are multiplied sums in fp32 and the workspace, for embedding_grad the parts
-// that Runs names.
+// device with a workspace: where matrices are multiplied sums in fp32, a narrow operand widened, and the workspace, for
+// embedding_grad the parts that Runs names.
 func (k *Kernel) ScratchOn(c Caps, a Attrs, in, out []Type) int64 {
 	n := k.scratch(a, in, out)
 	switch {
 	case c.Workspace == 0:
 		return n
 	case k.Products:
-		return Sum(Align(n, c.Alignment), Align(k.sums(a, in, out), c.Alignment), c.Workspace)
+		return Sum(Align(n, c.Alignment), Align(k.sums(a, in, out), c.Alignment), Align(k.widened(a, in).Bytes(), c.Alignment),
+			c.Workspace)
 	case k.Name == "embedding_grad":
 		keys, borders := runs(in)
 		return Sum(Align(keys, c.Alignment), Align(keys, c.Alignment), borders)
@@ -56,11 +57,36 @@ func (l *Launch) Sums(alignment int64) Operand {
 	return l.part(Align(k.scratch(l.Attrs, in, out), alignment), k.sums(l.Attrs, in, out))
 }
 
+// widened is the type of a product's right operand as a library takes it, where it is narrower than the left one; of
+// zero bytes where it is as wide.
+func (k *Kernel) widened(a Attrs, in []Type) Type {
+	if k.Name != "matmul" && k.Name != "matmul_swiglu" || in[0].DType == in[1].DType {
+		return Type{Shape{0}, in[0].DType}
+	}
+	_, cols, rows, _ := MatmulDims(a, in[0], in[1])
+	if a.TransB {
+		rows, cols = cols, rows
+	}
+	return Type{Shape{rows, cols}, in[0].DType}
+}
+
+// Widened is the part of a launch's scratch in which a device with a workspace widens a product's right operand; of zero
+// bytes where that is as wide as the left one.
+func (l *Launch) Widened(alignment int64) Operand {
+	k := Lookup(l.Kernel)
+	in, out := types(l.In), types(l.Out)
+	t := k.widened(l.Attrs, in)
+	o := l.part(Align(k.scratch(l.Attrs, in, out), alignment)+Align(k.sums(l.Attrs, in, out), alignment), t.Bytes())
+	o.Type = t
+	return o
+}
+
 // Workspace is the part of a launch's scratch that is the device's workspace; of zero bytes where there is none.
 func (l *Launch) Workspace(alignment int64) Operand {
 	k := Lookup(l.Kernel)
 	in, out := types(l.In), types(l.Out)
-	used := Align(k.scratch(l.Attrs, in, out), alignment) + Align(k.sums(l.Attrs, in, out), alignment)
+	used := Align(k.scratch(l.Attrs, in, out), alignment) + Align(k.sums(l.Attrs, in, out), alignment) +
+		Align(k.widened(l.Attrs, in).Bytes(), alignment)
 	if !k.Products {
 		return Operand{}
 	}

@@ -22,13 +22,17 @@ const (
 	Dynamic8
 	UDynamic8
 	Linear8
+
+	NF4     // matrices in 4 bits an element; see nf4.go
+	RowInt8 // matrices in 8 bits an element and a scale a row; see int8.go
 )
 
 var dtypes = [...]struct {
 	name string
 	size int64
 }{InvalidDType: {"invalid", 0}, F32: {"f32", 4}, BF16: {"bf16", 2}, I32: {"i32", 4}, U8: {"u8", 1},
-	Dynamic8: {"dynamic8", 0}, UDynamic8: {"udynamic8", 0}, Linear8: {"linear8", 0}}
+	Dynamic8: {"dynamic8", 0}, UDynamic8: {"udynamic8", 0}, Linear8: {"linear8", 0},
+	NF4: {"nf4", 0}, RowInt8: {"int8", 0}}
 
 // Size is the number of bytes of one element; 0 where elements share what they take.
 func (d DType) Size() int64 { return dtypes[d].size }

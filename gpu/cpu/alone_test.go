@@ -71,6 +71,10 @@ func TestRowsAlone(t *testing.T) {
 				gputest.Case{Kernel: "matmul", Attrs: nt, In: []gpu.Type{of(most, k), of(n, k)}},
 				gputest.Case{Kernel: "matmul", Attrs: gpu.Attrs{Alpha: 1}, In: []gpu.Type{of(most, k), of(k, n)}},
 				gputest.Case{Kernel: "matmul", Attrs: nt, In: []gpu.Type{of(most, k), of(n, k), of(most, n)}})
+			for _, d := range []gpu.DType{gpu.NF4, gpu.RowInt8} {
+				cases = append(cases, gputest.Case{Kernel: "matmul", Attrs: nt,
+					In: []gpu.Type{of(most, k), {Shape: gpu.Shape{n, k}, DType: d}}})
+			}
 			// A product of few columns or of long rows is activated in one piece, as swiglu is.
 			if n == 172 || n == 48 {
 				cases = append(cases, gputest.Case{Kernel: "matmul_swiglu", Attrs: nt,

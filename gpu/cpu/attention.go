@@ -111,12 +111,12 @@ func (h *heads) rows(m, k int, a, b, c []float32, alpha float32) {
 func (h *heads) scores(s, pairs, half []float32, keys int) (panel []float32, m matrix) {
 	nr := h.y.tile.nr
 	if !h.y.pairs {
-		return s, matrix{buffer{f: s}, nr, false}
+		return s, dense(buffer{f: s}, nr, false)
 	}
 	to := halves(half)[:keys*nr]
 	h.d.variant.narrow(to, s[:keys*nr])
 	h.d.variant.pairPanel(keys, pairs, nr, to, nr, nr)
-	return pairs, matrix{buffer{h: to}, nr, false}
+	return pairs, dense(buffer{h: to}, nr, false)
 }
 
 // put writes xᵀ, x [dim, nr], to n rows of one head of y.

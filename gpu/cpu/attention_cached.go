@@ -86,9 +86,9 @@ func (h *cached) task(w *worker, b, kv, i0 int) {
 		h.d.variant.softmax(s[r*ld:][:ld], past+i0+r/h.group+1)
 	}
 	sumRows(total, s, ld, keys)
-	p := matrix{buffer{f: s}, ld, false}
+	p := dense(buffer{f: s}, ld, false)
 	if y.pairs {
-		p = matrix{buffer{h: halves(room[cachedHalf])[:rows*ld]}, ld, false}
+		p = dense(buffer{h: halves(room[cachedHalf])[:rows*ld]}, ld, false)
 		h.d.variant.narrow(p.h, s)
 	}
 	y.packA(w, room[cachedPack], p, rows, keys)
@@ -134,9 +134,9 @@ func (h *cached) scores(w *worker, y layout, rows int, keys matrix, n int, to ou
 // gather is room for rows of a head, one behind the other.
 func (h *cached) gather(room []float32, rows int) matrix {
 	if h.half {
-		return matrix{buffer{h: halves(room)[:rows*h.dim]}, h.dim, false}
+		return dense(buffer{h: halves(room)[:rows*h.dim]}, h.dim, false)
 	}
-	return matrix{buffer{f: room[:rows*h.dim]}, h.dim, false}
+	return dense(buffer{f: room[:rows*h.dim]}, h.dim, false)
 }
 
 // row is the first n elements of row r.

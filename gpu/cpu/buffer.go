@@ -110,13 +110,15 @@ func narrowLoop(dst []uint16, src []float32) {
 
 // worker is what a goroutine of the pool owns: memory that bind reserves and launches reuse.
 type worker struct {
-	a    []float32 // packed rows of the left operand of a product
-	b    []float32 // a packed panel of the right one
-	wide []float32 // bf16 widened on the way into a panel
-	edge [maxMR * maxNR]float32
-	lane [3][maxNR]float32 // a value a lane
-	room [rooms][]float32
-	args [rooms][]float32 // operands of the loop under way
+	a       []float32 // packed rows of the left operand of a product
+	b       []float32 // a packed panel of the right one
+	wide    []float32 // bf16 widened on the way into a panel
+	codes   []float32 // what was quantised on the way into a panel
+	rounded []uint16  // the same in bf16
+	edge    [maxMR * maxNR]float32
+	lane    [3][maxNR]float32 // a value a lane
+	room    [rooms][]float32
+	args    [rooms][]float32 // operands of the loop under way
 }
 
 // widePiece is how many elements of a row are widened at a time.

@@ -228,7 +228,7 @@ func BenchmarkMatmul(b *testing.B) {
 				return buffer{f: make([]float32, n)}
 			}
 			b.Run(fmt.Sprintf("%s%dx%dx%d/bf16=%t", s.name, s.m, s.n, s.k, half), func(b *testing.B) {
-				x, y := matrix{vec(s.m * s.k), s.k, s.ta}, matrix{vec(s.k * s.n), s.n, s.tb}
+				x, y := dense(vec(s.m*s.k), s.k, s.ta), dense(vec(s.k*s.n), s.n, s.tb)
 				if s.ta {
 					x.ld = s.m
 				}
@@ -271,7 +271,7 @@ func BenchmarkFewRows(b *testing.B) {
 			b.Run(fmt.Sprintf("%dx%dx%d/bf16=%t", m, n, k, half), func(b *testing.B) {
 				var list [copies]*product
 				for i, w := range weights {
-					list[i] = d.product(m, n, k, 1, matrix{vec(m * k), k, false}, matrix{w, k, true},
+					list[i] = d.product(m, n, k, 1, dense(vec(m*k), k, false), dense(w, k, true),
 						output{buffer: vec(m * n), ld: n})
 				}
 				b.SetBytes(int64(4*len(weights[0].f) + 2*len(weights[0].h)))
@@ -290,7 +290,7 @@ func BenchmarkPack(b *testing.B) {
 	own := worker{wide: make([]float32, maxNR*widePiece)}
 	for _, trans := range []bool{false, true} {
 		b.Run(fmt.Sprintf("trans=%t", trans), func(b *testing.B) {
-			m := matrix{buffer{f: make([]float32, k*n)}, n, trans}
+			m := dense(buffer{f: make([]float32, k*n)}, n, trans)
 			if trans {
 				m.ld = k
 			}

@@ -48,6 +48,7 @@ func Open(threads int, isa string) (*Device, error) {
 				w.a = make([]float32, (blockM+maxMR)*blockSteps)
 				w.b = make([]float32, maxNR*blockSteps)
 				w.wide = make([]float32, maxNR*widePiece)
+				w.codes, w.rounded = make([]float32, maxNR*widePiece), make([]uint16, maxNR*widePiece)
 			}
 			return d, nil
 		}
@@ -92,7 +93,7 @@ func (d *Device) PeakFLOPs(t gpu.DType) float64 {
 			}
 			return buffer{f: make([]float32, rows*n)}
 		}
-		p := d.product(m, n, n, 1, matrix{matrixOf(m), n, false}, matrix{matrixOf(n), n, false},
+		p := d.product(m, n, n, 1, dense(matrixOf(m), n, false), dense(matrixOf(n), n, false),
 			output{buffer: matrixOf(m), ld: n})
 		d.peak[t] = 2 * m * n * n / fastest(16, p.run)
 	}

@@ -109,14 +109,25 @@ type matrix struct {
 	buffer
 	ld    int
 	trans bool
+	quantised
 }
+
+func dense(b buffer, ld int, trans bool) matrix { return matrix{buffer: b, ld: ld, trans: trans} }
+
+// half reports whether its elements are multiplied in bf16.
+func (m matrix) half() bool { return m.h != nil || m.round }
 
 // sub is the view that starts at row r, column c of the matrix as read.
 func (m matrix) sub(r, c int) matrix {
 	if m.trans {
 		r, c = c, r
 	}
-	return matrix{m.buffer.tail(r*m.ld + c), m.ld, m.trans}
+	if m.codes != nil {
+		m.top, m.left = m.top+r, m.left+c
+	} else {
+		m.buffer = m.buffer.tail(r*m.ld + c)
+	}
+	return m
 }
 
 func (m matrix) t() matrix { m.trans = !m.trans; return m }
@@ -167,6 +178,10 @@ func (y layout) packB(own *worker, dst []float32, b matrix, k, n int) {
 }
 
 func (y layout) pack(own *worker, dst []float32, m matrix, k, n, w int) {
+	if m.codes != nil {
+		y.packStored(own, dst, m, k, n, w)
+		return
+	}
 	steps := y.steps(k)
 	for j := 0; j < n; j += w {
 		y.panel(own, dst[j*steps:][:w*steps], m.sub(0, j), k, min(w, n-j), w)
@@ -257,7 +272,7 @@ func (y layout) widenPanel(own *worker, d []float32, m matrix, k, n, w int) {
 		for c := 0; c < n; c++ {
 			y.v.widen(own.wide[c*piece:][:piece], m.h[c*m.ld+l0:][:piece])
 		}
-		y.panel(own, d[l0*w:][:piece*w], matrix{buffer{f: own.wide[:n*piece]}, piece, true}, piece, n, w)
+		y.panel(own, d[l0*w:][:piece*w], dense(buffer{f: own.wide[:n*piece]}, piece, true), piece, n, w)
 	}
 }
 

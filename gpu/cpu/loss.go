@@ -105,9 +105,9 @@ func bindLinearCrossEntropy(d *Device, l *loaded, x *gpu.Launch) func() {
 	d.reserve(0, c.vocab)
 	d.reserve(1, sumBlock)
 	if c.dnll != nil {
-		dx := matrix{buffer{f: c.scratch}, c.vocab, false}
+		dx := dense(buffer{f: c.scratch}, c.vocab, false)
 		if c.half {
-			dx = matrix{buffer{h: halves(c.scratch)}, 2 * c.vocab, false}
+			dx = dense(buffer{h: halves(c.scratch)}, 2*c.vocab, false)
 		}
 		c.dx = dx.buffer
 		c.input = d.product(c.chunk, width, c.vocab, 1, dx, w, output{buffer: c.dh, ld: width})

@@ -39,11 +39,12 @@ type product struct {
 
 func (d *Device) product(m, n, k int, alpha float32, a, b matrix, c output) *product {
 	// Few columns waste the lanes of a tile; as few rows they do not: cᵀ = bᵀ aᵀ.
-	y := d.variant.layout(m, n, a.h != nil)
+	half := a.half() && b.half()
+	y := d.variant.layout(m, n, half)
 	if fraction, _ := math.Frexp(float64(alpha)); math.Abs(fraction) != 0.5 {
 		// What is scaled and added is rounded once by a whole tile, and twice at an edge, which then have other bits: so
 		// few rows are an edge still, as when models were trained.
-		y = d.variant.layout(max(m, d.variant.f32.short.mr), n, a.h != nil)
+		y = d.variant.layout(max(m, d.variant.f32.short.mr), n, half)
 	}
 	if s := d.variant.f32; n <= s.short.mr && n < s.narrow.nr && m > n && !c.flipped && (c.h == nil || k <= y.depth()) {
 		c.flipped = true
@@ -174,7 +175,7 @@ func blocksOf(n, size int) int { return (n + size - 1) / size }
 func roundUp(n, to int) int { return blocksOf(n, to) * to }
 
 func (l *loaded) matrix(o gpu.Operand, trans bool) matrix {
-	return matrix{l.buffer(o), o.RowStride(), trans}
+	return dense(l.buffer(o), o.RowStride(), trans)
 }
 
 func bindMatmul(d *Device, l *loaded, x *gpu.Launch) func() {
@@ -200,7 +201,7 @@ func bindProduct(d *Device, l *loaded, x *gpu.Launch, addend int) (*product, fun
 		}
 	}
 	p := d.product(m, n, k, float32(x.Attrs.Alpha), l.matrix(x.In[0], x.Attrs.TransA),
-		l.matrix(x.In[1], x.Attrs.TransB), c)
+		l.storedMatrix(x.In[1], x.Attrs.TransB, x.In[0].Type.DType), c)
 	if before == nil {
 		return p, p.run
 	}

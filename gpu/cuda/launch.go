@@ -296,23 +296,27 @@ func bindSliceGrad(b *binder, x *gpu.Launch) work {
 		s.Cols(), b.rows(to).from(x.Attrs.Lo, to.Type.DType), b.rows(from)))
 }
 
-// product binds alpha op(a) op(b) + c.
-func (b *binder) product(x *gpu.Launch, addend int) *Product {
+// product binds alpha op(a) op(b) + c, and before it what widens b.
+func (b *binder) product(x *gpu.Launch, addend int) (w work) {
 	m, n, k, _ := gpu.MatmulDims(x.Attrs, x.In[0].Type, x.In[1].Type)
 	p := &Product{M: m, N: n, K: k, Alpha: float32(x.Attrs.Alpha), A: b.matrix(x.In[0], x.Attrs.TransA),
 		B: b.matrix(x.In[1], x.Attrs.TransB), D: b.matrix(x.Out[0], false)}
 	if len(x.In) > addend {
 		p.C = b.matrix(x.In[addend], false)
 	}
-	return p
+	if wide := x.Widened(Alignment); wide.Span() > 0 {
+		p.B = b.matrix(wide, x.Attrs.TransB)
+		w = append(w, b.widen(wide, x.In[1]))
+	}
+	return append(w, p)
 }
 
-func bindMatmul(b *binder, x *gpu.Launch) work { return work{b.product(x, 2)} }
+func bindMatmul(b *binder, x *gpu.Launch) work { return b.product(x, 2) }
 
 func bindMatmulSwiGLU(b *binder, x *gpu.Launch) work {
 	y := x.Out[1].Type
-	return work{b.product(x, 3), rowsCall("swiglu", y.DType, y.Shape.Rows(), y.Shape.Cols(), b.rows(x.Out[1]),
-		b.rows(x.In[2]), b.rows(x.Out[0]))}
+	return append(b.product(x, 3), rowsCall("swiglu", y.DType, y.Shape.Rows(), y.Shape.Cols(), b.rows(x.Out[1]),
+		b.rows(x.In[2]), b.rows(x.Out[0])))
 }
 
 func bindEmbedding(b *binder, x *gpu.Launch) work {

@@ -18,7 +18,7 @@ func Cases() (list []Case) {
 			list = append(list, half)
 		}
 	}
-	return append(list, mixed()...)
+	return append(append(list, mixed()...), widened()...)
 }
 
 // floats32 lists inputs that are f32 whatever the precision: tables, statistics, scalars.
@@ -85,6 +85,7 @@ func cases() (list []Case) {
 	} {
 		list = append(list, products(s[0], s[1], s[2])...)
 	}
+	list = append(list, narrow()...)
 	deep := ops(f32(2, 3, 8), f32(5, 8))
 	return append(list, Case{Kernel: "matmul", Attrs: gpu.Attrs{Alpha: 1, TransB: true}, In: deep, Tol: 2e-6})
 }

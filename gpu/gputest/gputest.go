@@ -191,7 +191,7 @@ func Inputs(c Case, seed uint64) [][]float64 {
 				v[j] = float64(gpu.FromBF16(gpu.ToBF16(float32(v[j]))))
 			}
 		}
-		if t.DType.Quantized() {
+		if t.DType.Codes() != nil {
 			v = codable(v)
 		}
 		all[i] = v
@@ -253,12 +253,8 @@ func try(t *testing.T, d gpu.Device, k *gpu.Kernel, c Case, shared *[2]int) {
 	for i, v := range Inputs(c, seedOf(c)) {
 		o := l.In[i]
 		b := Encode(v, o.Type)
+		check(t, oracle.CopyIn(o, b))
 		put(before, o, b)
-		if o.Type.DType.Quantized() {
-			check(t, oracle.CopyIn(o, b)) // scales too
-		} else {
-			oracle.Set(o, v)
-		}
 	}
 	check(t, dev.CopyIn(whole, before))
 	check(t, oracle.Run(0, 1, false))

@@ -491,7 +491,8 @@ func zeros(m mat) []float64 { return make([]float64, m.rows*m.cols) }
 func fill(m mat, v []float64) { m.each(func(r, c int) float64 { return v[r*m.cols+c] }) }
 
 func matmul(a gpu.Attrs, in, out []mat) {
-	m, n, k, _ := gpu.MatmulDims(a, gpu.Type{Shape: in[0].shape}, gpu.Type{Shape: in[1].shape})
+	b := in[1]
+	m, n, k, _ := gpu.MatmulDims(a, gpu.Type{Shape: in[0].shape}, gpu.Type{Shape: b.shape, DType: b.dtype})
 	for i := 0; i < m; i++ {
 		for j := 0; j < n; j++ {
 			var s float64
@@ -503,7 +504,9 @@ func matmul(a gpu.Attrs, in, out []mat) {
 				if a.TransB {
 					y = [2]int{j, l}
 				}
-				s += in[0].at(x[0], x[1]) * in[1].at(y[0], y[1])
+				if y[0] < b.rows && y[1] < b.cols { // zeros surround what is quantised
+					s += in[0].at(x[0], x[1]) * round(b.at(y[0], y[1]), in[0].dtype)
+				}
 			}
 			s *= a.Alpha
 			if len(in) == 3 {

@@ -44,7 +44,8 @@ func Open(p *gpu.Program) (*Loaded, error) {
 	if err := p.Verify(); err != nil {
 		return nil, err
 	}
-	return &Loaded{program: p, slots: make([]float64, p.ArenaBytes/slotBytes+1)}, nil
+	return &Loaded{program: p, slots: make([]float64, p.ArenaBytes/slotBytes+1),
+		quantised: map[int64][]float64{}}, nil
 }
 
 // Loaded is a program with an arena of float64 slots. f32 values are kept unrounded, bf16 values rounded.
@@ -52,7 +53,9 @@ type Loaded struct {
 	gpu.Stopping
 	program *gpu.Program
 	slots   []float64
-	timings []gpu.Timing
+	// quantised are the values of operands whose elements have no slots, by their offsets.
+	quantised map[int64][]float64
+	timings   []gpu.Timing
 }
 
 // Allocated is the arena as a device would allocate it.
@@ -86,7 +89,7 @@ func (l *Loaded) CopyIn(dst gpu.Operand, src []byte) error {
 	if int64(len(src)) != dst.Type.Bytes() {
 		return fmt.Errorf("ref: copies %d bytes into %v", len(src), dst.Type)
 	}
-	if dst.Type.DType.Quantized() {
+	if dst.Type.DType.Quantized() && !dst.Type.DType.Stored() {
 		l.mat(dst).load(dst.Type, src)
 		return nil
 	}
@@ -96,7 +99,7 @@ func (l *Loaded) CopyIn(dst gpu.Operand, src []byte) error {
 			v[i] = float64(int32(binary.LittleEndian.Uint32(src[4*i:])))
 		}
 	} else {
-		for i, x := range gpu.BytesFloat32(src, dst.Type.DType) {
+		for i, x := range dst.Type.Decode(src) {
 			v[i] = float64(x)
 		}
 	}
@@ -109,7 +112,7 @@ func (l *Loaded) CopyOut(dst []byte, src gpu.Operand) error {
 	if int64(len(dst)) != src.Type.Bytes() {
 		return fmt.Errorf("ref: copies %v into %d bytes", src.Type, len(dst))
 	}
-	if src.Type.DType.Quantized() {
+	if src.Type.DType.Quantized() && !src.Type.DType.Stored() {
 		l.mat(src).bytes(src.Type, dst)
 		return nil
 	}
@@ -124,7 +127,7 @@ func (l *Loaded) CopyOut(dst []byte, src gpu.Operand) error {
 	for i, x := range v {
 		f[i] = float32(x)
 	}
-	copy(dst, gpu.Float32Bytes(f, src.Type.DType))
+	copy(dst, src.Type.Encode(f))
 	return nil
 }
 
@@ -177,6 +180,15 @@ type mat struct {
 }
 
 func (l *Loaded) mat(o gpu.Operand) mat {
+	if o.Type.DType.Stored() {
+		m := mat{shape: o.Type.Shape, dtype: o.Type.DType, rows: o.Type.Shape.Rows(), cols: o.Type.Shape.Cols(), step: 1}
+		m.ld = m.cols
+		if l.quantised[o.Offset] == nil {
+			l.quantised[o.Offset] = make([]float64, m.rows*m.cols)
+		}
+		m.v = l.quantised[o.Offset]
+		return m
+	}
 	step := int(o.Type.DType.Size() / slotBytes)
 	m := mat{shape: o.Type.Shape, dtype: o.Type.DType, rows: o.Type.Shape.Rows(), cols: o.Type.Shape.Cols(),
 		step: step, ld: o.RowStride() * step}

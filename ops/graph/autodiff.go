@@ -165,7 +165,11 @@ var vjp = map[string]func(g *Graph, n *node, dy []Value, need []bool) []Value{
 	"matmul": func(g *Graph, n *node, dy []Value, need []bool) []Value {
 		a, b, at := n.in[0], n.in[1], n.attrs
 		mm := func(x, y Value, tx, ty bool) Value {
-			return g.Op1("matmul", gpu.Attrs{TransA: tx, TransB: ty, Alpha: at.Alpha}, x, y)
+			a := gpu.Attrs{TransA: tx, TransB: ty, Alpha: at.Alpha}
+			if y.Type().DType.Stored() {
+				a.Cols = n.in[0].Shape().Cols()
+			}
+			return g.Op1("matmul", a, x, y)
 		}
 		d := []Value{
 			when(need[0], func() Value {

@@ -104,6 +104,7 @@ type leaf struct {
 	name   string
 	role   gpu.Role
 	tensor gpu.Shape // of what it holds, where its own shape is padded; else nil
+	wide   gpu.Shape // that it counts as in products, where it is quantised and has no padding; else nil
 	node   *node
 	number int     // index among the leaves, and of joined ones after them
 	parts  []*leaf // of joined leaves: those whose memory it is, one behind the other
@@ -182,10 +183,15 @@ func (g *Graph) Leaf(name string, role gpu.Role, t gpu.Type) Value {
 }
 
 // Padded is Leaf for a tensor of type t in a buffer of shape wide, which may have more rows and columns. The value has
-// them. They hold zeros: the host writes them, and what updates the leaf must make zeros of zeros.
+// them. They hold zeros: the host writes them, and what updates the leaf must make zeros of zeros. A quantised buffer has
+// the tensor's shape, and products with it are as wide.
 func (g *Graph) Padded(name string, role gpu.Role, t gpu.Type, wide gpu.Shape) Value {
-	var tensor gpu.Shape
-	if !wide.Equal(t.Shape) {
+	var tensor, product gpu.Shape
+	switch {
+	case wide.Equal(t.Shape):
+	case t.DType.Stored():
+		product = wide
+	default:
 		tensor, t.Shape = t.Shape, wide
 	}
 	if g.byName[name] != nil {
@@ -194,7 +200,7 @@ func (g *Graph) Padded(name string, role gpu.Role, t gpu.Type, wide gpu.Shape) V
 	if !g.count("buffer", name, t.Bytes()) {
 		return Value{}
 	}
-	l := &leaf{name: name, role: role, tensor: tensor, number: len(g.leaves)}
+	l := &leaf{name: name, role: role, tensor: tensor, wide: product, number: len(g.leaves)}
 	l.node = &node{types: []gpu.Type{t}, leaf: l, layer: -1, name: name, segment: -1}
 	g.leaves = append(g.leaves, l)
 	g.byName[name] = l
@@ -321,7 +327,13 @@ func (g *Graph) Add(a, b Value) Value { return g.Op1("add", gpu.Attrs{}, a, b) }
 
 // Matmul is op(a) op(b), op transposing where told.
 func (g *Graph) Matmul(a, b Value, transA, transB bool) Value {
-	return g.Op1("matmul", gpu.Attrs{TransA: transA, TransB: transB, Alpha: 1}, a, b)
+	at := gpu.Attrs{TransA: transA, TransB: transB, Alpha: 1}
+	if b.Valid() && b.node.leaf != nil && b.node.leaf.wide != nil {
+		if at.Cols = b.node.leaf.wide.Cols(); transB {
+			at.Cols = b.node.leaf.wide.Rows()
+		}
+	}
+	return g.Op1("matmul", at, a, b)
 }
 
 // Linear is x wᵀ (+ b): x [..., in], w [out, in], b [out] or none, as in PyTorch.

@@ -163,8 +163,12 @@ func (g *groups[K, V]) add(key K, v V) {
 	g.lists[i] = append(g.lists[i], v)
 }
 
+// narrow reports whether the right operand of a product has another element type than the left one: such weights stay
+// apart, since each is widened on its own.
+func narrow(n *node) bool { return n.in[0].Type().DType != n.in[1].Type().DType }
+
 func (p *packer) projection(n *node) (x projection, ok bool) {
-	if n.kernel != "matmul" || len(n.in) != 2 || n.attrs.TransA || !n.attrs.TransB {
+	if n.kernel != "matmul" || len(n.in) != 2 || n.attrs.TransA || !n.attrs.TransB || narrow(n) {
 		return x, false
 	}
 	x = projection{product: n, end: n, w: wholeLeaf(n.in[1])}

@@ -117,7 +117,7 @@ func (q *gradientPacker) inputs() {
 	var all groups[termKey, term]
 	terms := map[*node]term{}
 	for _, n := range q.g.nodes {
-		if n.kernel != "matmul" || n.attrs.TransA || n.attrs.TransB {
+		if n.kernel != "matmul" || n.attrs.TransA || n.attrs.TransB || narrow(n) {
 			continue
 		}
 		x := term{n: n, d: n.in[0].whole(), w: wholeLeaf(n.in[1])}

@@ -17,7 +17,8 @@ import (
 	"stepflow/gpu"
 )
 
-// Tensor is one tensor to write: Data gives its bytes, little-endian, when its turn comes.
+// Tensor is one tensor to write: Data gives its bytes, little-endian, when its turn comes. One that is quantised is written
+// as the bytes it takes.
 type Tensor struct {
 	Name  string
 	Shape gpu.Shape
@@ -50,7 +51,11 @@ func writeTensors(w io.Writer, tensors []Tensor) error {
 		if shape == nil {
 			shape = []int{}
 		}
-		header[t.Name] = entry{dtypeNames[t.DType], shape, [2]int64{at, at + t.bytes()}}
+		name := dtypeNames[t.DType]
+		if t.DType.Quantized() {
+			name, shape = "U8", []int{int(t.bytes())}
+		}
+		header[t.Name] = entry{name, shape, [2]int64{at, at + t.bytes()}}
 		at += t.bytes()
 	}
 	b, err := json.Marshal(header)

@@ -5,9 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
-	"runtime"
 	"strings"
-	"sync"
 
 	"stepflow/foreign"
 	"stepflow/gpu"
@@ -81,25 +79,6 @@ func (a *adapter) merge(name string, shape gpu.Shape, w []float32) error {
 	if err != nil {
 		return err
 	}
-	rank, cols := down[0], down[1]
-	var all sync.WaitGroup
-	const rows = 64
-	limit := make(chan struct{}, runtime.GOMAXPROCS(0))
-	for lo := 0; lo < up[0]; lo += rows {
-		limit <- struct{}{}
-		all.Go(func() {
-			defer func() { <-limit }()
-			for r := lo; r < min(lo+rows, up[0]); r++ {
-				to := w[r*cols:][:cols]
-				for k := range rank {
-					b := float32(a.scale) * y[r*rank+k]
-					for c, v := range x[k*cols:][:cols] {
-						to[c] += b * v
-					}
-				}
-			}
-		})
-	}
-	all.Wait()
+	peft.AddProduct(w, y, x, a.scale, down[0], down[1])
 	return nil
 }

@@ -48,6 +48,9 @@ func cardStage(r *rand.Rand) *Stage {
 			s.Frozen[a.Target.ID] = true
 		}
 	}
+	if s.DType == gpu.F32 && r.IntN(2) == 0 {
+		s.FrozenDType = []gpu.DType{gpu.NF4, gpu.RowInt8, gpu.BF16}[r.IntN(3)]
+	}
 	return s
 }
 

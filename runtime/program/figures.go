@@ -22,8 +22,11 @@ type Figures struct {
 	PaperStates int64 `json:"paper_state_bytes"`
 	LayerStates int64 `json:"layer_state_bytes"`
 	// WideGradients are the parameters of bf16 weights whose gradients are added up in fp32.
-	WideGradients  int64   `json:"fp32_gradient_parameters,omitempty"`
-	Remainders     int64   `json:"remainder_bytes,omitempty"` // of merges
+	WideGradients int64 `json:"fp32_gradient_parameters,omitempty"`
+	Remainders    int64 `json:"remainder_bytes,omitempty"` // of merges
+	// Narrow are the bytes of frozen weights that are stored in fewer bits, NarrowSaves those that this saves.
+	Narrow         int64   `json:"narrow_bytes,omitempty"`
+	NarrowSaves    int64   `json:"narrow_saved_bytes,omitempty"`
 	StepFLOPs      int64   `json:"flops_per_step"`
 	RecomputeFLOPs int64   `json:"recompute_flops_per_step"` // activation checkpointing, not part of flops
 	FLOPs          float64 `json:"flops"`
@@ -68,7 +71,7 @@ func (f *Figures) count(s *Stage) {
 	weight := s.DType.Size()
 	for _, x := range s.All() {
 		n := x.Elems()
-		states, kept := n*weight, int64(0)
+		states, kept := s.StoredBytes(x), int64(0)
 		if !s.Frozen[x.ID] {
 			kept = optim.StateBytes(s.Optimizer, x, s.DType)
 			switch {
@@ -94,6 +97,13 @@ func (f *Figures) count(s *Stage) {
 			f.LayerStates += states
 		}
 		f.CheckpointSize += n*weight + kept
+		if s.Narrow(x) {
+			f.Narrow += states
+			f.NarrowSaves += n*weight - states
+			if s.Stored(x).Quantized() {
+				f.CheckpointSize += states
+			}
+		}
 	}
 	if s.KeepsRemainders() {
 		for _, a := range s.Adapters {

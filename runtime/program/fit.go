@@ -180,7 +180,7 @@ func (s *Stage) asks(checkpointing string) string {
 	if s.AutoMicro {
 		micro = s.Batch // where the search begins
 	}
-	return asked("%s %#v %#v %#v %s %v %t %v %v %d %d %d %t %t %t %s", s.Model.Key(), s.Params, s.Frozen, s.Adapters,
+	return asked("%s %#v %#v %v %#v %s %v %t %v %v %d %d %d %t %t %t %s", s.Model.Key(), s.Params, s.Frozen, s.FrozenDType, s.Adapters,
 		s.Optimizer.Key(), scale, s.KeepsRemainders(), s.DType, s.Accumulate, s.Seq, s.Batch, micro, s.AutoMicro, s.Mask,
 		s.Fused, checkpointing)
 }

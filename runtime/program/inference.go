@@ -179,7 +179,7 @@ func (b *stageBuilder) addInference(caps gpu.Caps) {
 
 // inferenceGraph is what the program of x computes.
 func inferenceGraph(x *Inference, caps gpu.Caps) *graph.Graph {
-	b := newBuilder(x.Params, x.DType, widened(x.Model, nil, caps))
+	b := newBuilder(x.Params, x.DType, plain(x.DType), widened(x.Model, nil, caps))
 	i := newInferenceBuilder(b, x, caps, arch.Plain)
 	i.segments()
 	return b.g

@@ -78,17 +78,20 @@ type builder struct {
 	byName map[string]graph.Value // weights by their Hugging Face names
 }
 
-func newBuilder(params []ops.Param, dtype gpu.DType, wide shapes) *builder {
+func newBuilder(params []ops.Param, dtype gpu.DType, stored func(ops.Param) gpu.DType, wide shapes) *builder {
 	b := &builder{g: graph.New(), dtype: dtype, wide: wide, byName: map[string]graph.Value{}}
 	for _, p := range params {
 		role := gpu.RoleWeight
 		if p.Kind.IsAdapter() {
 			role = gpu.RoleAdapter
 		}
-		b.byName[p.Name] = b.like(p, p.ID, role, dtype)
+		b.byName[p.Name] = b.like(p, p.ID, role, stored(p))
 	}
 	return b
 }
+
+// plain stores every parameter in one type.
+func plain(t gpu.DType) func(ops.Param) gpu.DType { return func(ops.Param) gpu.DType { return t } }
 
 // like declares a buffer of the shape of a parameter, padded as that is.
 func (b *builder) like(p ops.Param, name string, role gpu.Role, d gpu.DType) graph.Value {
@@ -145,7 +148,7 @@ type stageBuilder struct {
 
 // StageGraph is what the program of a stage computes on a device with these capabilities; errors are the graph's.
 func StageGraph(s *Stage, caps gpu.Caps) *graph.Graph {
-	b := &stageBuilder{builder: newBuilder(s.All(), s.DType, widened(s.Model, s.Adapters, caps)), s: s}
+	b := &stageBuilder{builder: newBuilder(s.All(), s.DType, s.Stored, widened(s.Model, s.Adapters, caps)), s: s}
 	b.declare()
 	if b.g.Err() != nil {
 		return b.g
@@ -161,7 +164,7 @@ func StageGraph(s *Stage, caps gpu.Caps) *graph.Graph {
 		b.refresh()
 		b.update()
 	}
-	if len(s.Adapters) > 0 {
+	if len(s.mergedInPlace()) > 0 {
 		b.merge()
 	}
 	b.g.Segment(SegProbe, gpu.Forward)
@@ -212,7 +215,7 @@ func (b *stageBuilder) declareMerges() {
 	s, g := b.s, b.g
 	b.merged = map[string]peft.Merged{}
 	var seeds graph.Value
-	if s.MergesAtRandom() {
+	if s.MergesAtRandom() && len(s.mergedInPlace()) > 0 {
 		seeds = b.input(BufMergeSeed, gpu.F32, len(s.Adapters))
 	}
 	masters := map[string]graph.Value{}
@@ -330,7 +333,7 @@ func (b *stageBuilder) update() {
 func (b *stageBuilder) merge() {
 	s, g := b.s, b.g
 	g.Segment(SegMerge, gpu.Update)
-	product, lost := s.Peft.Merge(g, s.Adapters, b.weight, func(a peft.Adapter) peft.Merged { return b.merged[a.Target.ID] })
+	product, lost := s.Peft.Merge(g, s.mergedInPlace(), b.weight, func(a peft.Adapter) peft.Merged { return b.merged[a.Target.ID] })
 	g.Update(b.output(BufMerged, 1), product)
 	if lost.Valid() {
 		g.Update(b.output(BufMergeLost, 1), lost)
@@ -355,7 +358,7 @@ func (x Pass) FLOPs(p *gpu.Program) int64 {
 
 // passGraph is what the program of a forward pass computes: its segment is SegProbe.
 func passGraph(p Pass, caps gpu.Caps) *graph.Graph {
-	b := newBuilder(p.Params, p.DType, widened(p.Model, nil, caps))
+	b := newBuilder(p.Params, p.DType, plain(p.DType), widened(p.Model, nil, caps))
 	g := b.g
 	in := b.modelInputs(p.Model, p.Batch, p.Seq, p.Mask)
 	if p.Logits {

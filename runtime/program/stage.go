@@ -24,6 +24,8 @@ type Stage struct {
 	Growth growth.Map     // what is made of the weights of From
 	Params []ops.Param
 	Frozen map[string]bool // by ID
+	// FrozenDType is the type in which the projections of frozen layers are stored; InvalidDType for DType.
+	FrozenDType gpu.DType
 
 	Peft     *peft.Spec
 	Adapters []peft.Adapter

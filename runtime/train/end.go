@@ -10,6 +10,7 @@ import (
 	"stepflow/gpu"
 	"stepflow/runtime/forward"
 	"stepflow/runtime/observe"
+	"stepflow/runtime/program"
 	"stepflow/runtime/trainstate"
 	"stepflow/tracing"
 )
@@ -104,8 +105,16 @@ func (l *Loop) mergeLast(ctx context.Context, seam *trainstate.Seam, before []fl
 			return err
 		}
 	}
-	if _, err := l.merge(true); err != nil {
-		return err
+	narrow := len(l.stage.MergedApart()) > 0
+	if narrow {
+		if err := l.mergeNarrow(ctx); err != nil {
+			return l.keep(ctx, err)
+		}
+	}
+	if _, ok := l.stage.Program.Segment(program.SegMerge); ok {
+		if _, err := l.merge(true); err != nil {
+			return err
+		}
 	}
 	after, err := l.probe()
 	if err != nil {
@@ -125,8 +134,12 @@ func (l *Loop) mergeLast(ctx context.Context, seam *trainstate.Seam, before []fl
 	if l.stage.DType == gpu.BF16 {
 		how = fmt.Sprintf("; rounding to bf16 changed the weights by %.2g of what they learnt", l.state.Merges.Error())
 	}
-	change := observe.Seam{Change: "merge", Before: mean(before), After: seam.Loss}
-	l.block.Seam(ctx, change, "adapters merged: the loss of a token changed by %.2g at most%s", seam.MergeDifference, how)
+	if narrow {
+		l.block.Notice(ctx, "adapters merged into what the frozen weights are in %v%s", l.stage.FrozenDType, how)
+	} else {
+		change := observe.Seam{Change: "merge", Before: mean(before), After: seam.Loss}
+		l.block.Seam(ctx, change, "adapters merged: the loss of a token changed by %.2g at most%s", seam.MergeDifference, how)
+	}
 	if e := l.state.Merges.Error(); e > coarseMerge {
 		l.block.Warn(ctx, "what the adapters learnt between merges is so small beside the weights that rounding to bf16 "+
 			"changed these by %.2g times as much. That is noise in the weights: %s", e, lessNoise(l.stage))
@@ -177,7 +190,7 @@ func (l *Loop) feedProbe() error {
 	return forward.Feed(l.loaded, s.Program, b, 0, s.Micro, s.Seq)
 }
 
-// compareSeam compares the loss before and after growth on one batch.
+// compareSeam compares the loss before and after growth, or after storing frozen weights in fewer bits, on one batch.
 func (l *Loop) compareSeam(ctx context.Context, before *trainstate.Seam) error {
 	if before.Probe != l.probeKey() {
 		return nil
@@ -190,11 +203,19 @@ func (l *Loop) compareSeam(ctx context.Context, before *trainstate.Seam) error {
 		return err
 	}
 	from, to, after := len(l.stage.From.Layers), len(l.stage.Layers), mean(nll)
-	l.block.Mark(ctx, tracing.EventGrowth, tracing.KV{Key: tracing.LayersBefore, Value: from},
-		tracing.KV{Key: tracing.LayersAfter, Value: to}, tracing.KV{Key: tracing.LossBefore, Value: before.Loss},
-		tracing.KV{Key: tracing.LossAfter, Value: after})
+	if from != to {
+		l.block.Mark(ctx, tracing.EventGrowth, tracing.KV{Key: tracing.LayersBefore, Value: from},
+			tracing.KV{Key: tracing.LayersAfter, Value: to}, tracing.KV{Key: tracing.LossBefore, Value: before.Loss},
+			tracing.KV{Key: tracing.LossAfter, Value: after})
+	}
 	change := observe.Seam{Change: "growth", Before: before.Loss, After: after}
-	l.block.Seam(ctx, change, "grown from %d to %d layers: loss on the next micro-batch %.4f before, %.4f after", from, to,
-		before.Loss, after)
+	what := fmt.Sprintf("grown from %d to %d layers", from, to)
+	if l.narrow.matrices > 0 {
+		stored := fmt.Sprintf("frozen weights stored in %v", l.stage.FrozenDType)
+		if what += ", " + stored; from == to {
+			what, change.Change = stored, "quantization"
+		}
+	}
+	l.block.Seam(ctx, change, "%s: loss on the next micro-batch %.4f before, %.4f after", what, before.Loss, after)
 	return nil
 }

@@ -95,7 +95,7 @@ func Begin(ctx context.Context, b *observe.Block, j Job, loaded gpu.Loaded) (*Lo
 	l.counted = l.state.Counted
 	before := l.state.Seam
 	l.state.Seam = nil
-	if s.Grows() && l.state.Step == 0 && before != nil {
+	if (s.Grows() || l.narrow.matrices > 0) && l.state.Step == 0 && before != nil {
 		if err := l.cut(ctx, func() error { return l.compareSeam(ctx, before) }); err != nil {
 			return nil, err
 		}
@@ -119,6 +119,9 @@ func (l *Loop) weights(ctx context.Context) error {
 	l.state.Recipe = l.Recipe
 	if err == nil && l.flaw.Found() {
 		l.block.Warn(ctx, "the stage starts from weights of which %s", l.flaw.String())
+	}
+	if err == nil {
+		l.tellStored(ctx)
 	}
 	if l.begun > 0 {
 		l.block.Notice(ctx, "the moments of %d parameters begin again: the stage before trained them with another optimizer", l.begun)

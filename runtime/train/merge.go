@@ -27,7 +27,7 @@ func lessNoise(s *program.Stage) string {
 // Frobenius norms. What remainders hold is not lost unless it is the last merge.
 func (t *trainer) merge(last bool) (lost float64, err error) {
 	s := t.stage
-	if s.MergesAtRandom() {
+	if t.has(program.BufMergeSeed) {
 		seeds := make([]float32, len(s.Adapters))
 		for i, a := range s.Adapters {
 			seeds[i] = peft.MergeSeed(a, s.PeftSeed, t.state.Restarts)
@@ -51,7 +51,6 @@ func (t *trainer) merge(last bool) (lost float64, err error) {
 		}
 		return math.Sqrt(square)
 	}
-	m := &t.state.Merges
 	product, rest := norm(program.BufMerged), norm(program.BufMergeLost)
 	if last {
 		for _, a := range s.Adapters {
@@ -61,7 +60,7 @@ func (t *trainer) merge(last bool) (lost float64, err error) {
 	if err != nil || !metrics.Finite(product) || !metrics.Finite(rest) { // what is not finite ends the next step, with its name
 		return 0, err
 	}
-	m.Product, m.Lost = math.Hypot(m.Product, product), math.Hypot(m.Lost, rest)
+	t.countMerge(product, rest)
 	return trainstate.Merges{Product: product, Lost: rest}.Error(), nil
 }
 
@@ -86,6 +85,12 @@ func (t *trainer) keepAdapters() error {
 	}
 	t.buffer = nil
 	return nil
+}
+
+// countMerge adds the norms of a merge to those of the merges before.
+func (t *trainer) countMerge(product, lost float64) {
+	m := &t.state.Merges
+	m.Product, m.Lost = math.Hypot(m.Product, product), math.Hypot(m.Lost, lost)
 }
 
 // restart merges the ReLoRA adapters and gives them new values. It gives the error of the merge.

@@ -49,7 +49,12 @@ func (t *trainer) restore(ctx context.Context, from stored) error {
 		return err
 	}
 	defer opt.Close()
-	set := func(p ops.Param, v []float32) error { return t.set(p.ID, v) }
+	set := func(p ops.Param, v []float32) error {
+		if s.Stored(p).Quantized() {
+			return t.restoreStored(opt, p)
+		}
+		return t.set(p.ID, v)
+	}
 	if err := forward.Fill(ctx, s.Params, "", f, set); err != nil {
 		return err
 	}

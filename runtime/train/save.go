@@ -44,8 +44,13 @@ func (t *trainer) save(dir string, files []checkpoint.Part, final bool) (id stri
 func (t *trainer) tensors(final bool) (model, adapter, opt []checkpoint.Tensor) {
 	s := t.stage
 	for _, p := range s.Params {
+		if s.Narrow(p) {
+			model = append(model, t.plainTensor(p, final))
+			continue
+		}
 		model = append(model, t.tensor(p.Name, p.ID))
 	}
+	opt = t.storedTensors(final)
 	if !final {
 		for _, p := range peft.Params(s.Adapters) {
 			adapter = append(adapter, t.tensor(checkpoint.AdapterPrefix+p.Name, p.ID))

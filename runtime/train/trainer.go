@@ -25,6 +25,7 @@ type trainer struct {
 	buffer []byte              // of the tensor being saved: they are written one after the other
 	flaw   forward.Flaw        // of the weights it started from
 	merged []checkpoint.Tensor // the adapters as they were when they were merged for good, where the result keeps them
+	narrow rounding            // of the weights that are stored in fewer bits
 	begun  int                 // parameters whose moments begin again: another optimizer trained them before
 }
 
@@ -58,7 +59,11 @@ func (t *trainer) get(name string) ([]float32, error) {
 
 // setWeight gives a parameter a value that no update made: what the optimizer keeps of it begins again.
 func (t *trainer) setWeight(p ops.Param, v []float32) error {
-	if err := t.set(p.ID, v); err != nil {
+	set := func(p ops.Param, v []float32) error { return t.set(p.ID, v) }
+	if t.stage.Narrow(p) {
+		set = t.setNarrow
+	}
+	if err := set(p, v); err != nil {
 		return err
 	}
 	for _, s := range t.stage.States(p) {

@@ -138,6 +138,16 @@ func TestPaddingChangesNothing(t *testing.T) {
 			s.Peft.MergeRounding = peft.RoundStochastic
 			return s
 		}, 0},
+		"frozen in nf4": {func() *program.Stage {
+			s := adapted(t, oddStage("llama", nil), "all-linear")
+			s.Peft.Method, s.FrozenDType = "lora", gpu.NF4
+			return s
+		}, 1e-5},
+		"frozen in int8 beside bf16": {func() *program.Stage {
+			s := adapted(t, oddStage("llama", half), "q_proj", "down_proj")
+			s.Peft.Method, s.FrozenDType = "lora", gpu.RowInt8
+			return s
+		}, 1e-2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			const steps = 5
@@ -165,7 +175,7 @@ func TestPaddingChangesNothing(t *testing.T) {
 				sameBits(t, "restored", padded, restored)
 				restored.padding(t, "restored")
 			}
-			if len(padded.stage.Adapters) > 0 {
+			if _, ok := padded.stage.Program.Segment(program.SegMerge); ok {
 				_, err := padded.merge(true)
 				must(t, err)
 				padded.padding(t, "merged")

@@ -52,8 +52,10 @@ STEPFLOW_ORACLE=$tmp/oracle go test -count=1 -timeout 30m -run TestOracle -v ./r
 "$py" tools/parity/muon_fixture.py -check ops/optim/testdata/muon.json
 "$py" -c 'import bitsandbytes' 2>/dev/null || "$venv/bin/pip" install -q bitsandbytes
 "$py" tools/parity/narrow_fixture.py -check ops/optim/testdata/narrow.json
+"$py" tools/parity/quantized_fixture.py -check gpu/testdata/bitsandbytes.json
 mkdir "$tmp/llama"
 "$py" tools/parity/llama_fixture.py "$tmp/llama"
+"$py" tools/parity/quantized_lora_fixture.py runtime/train/testdata/parity/untied_gqa "$tmp/llama/untied_gqa"
 "$py" tools/parity/arch_fixture.py "$tmp/arch"
 "$py" - "$tmp/llama" runtime/train/testdata/parity "$tmp/arch" ops/arch/testdata/parity <<'P'
 import sys

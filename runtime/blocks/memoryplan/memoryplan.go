@@ -86,7 +86,12 @@ func parts(p *blocks.Planned, d *dsl.Decoded, m *model.Model) (b growth.Bytes, d
 			b.Rest += n
 		}
 	}
-	b.Frozen = m.LayerParams() * dtype.Size()
+	s := program.Stage{DType: dtype, FrozenDType: program.FrozenDTypes[d.Str("frozen_dtype")], Frozen: map[string]bool{}}
+	for _, x := range all {
+		if s.Frozen[x.ID] = true; ops.InLayers(x) {
+			b.Frozen += s.StoredBytes(x)
+		}
+	}
 	ref, _, ok := d.Ref("peft")
 	if !ok {
 		return b, nil

@@ -6,6 +6,7 @@ import (
 	"io"
 	"math"
 
+	"stepflow/gpu"
 	"stepflow/ops/optim"
 	"stepflow/runtime/words"
 )
@@ -30,6 +31,9 @@ func (s *Stage) Course(w io.Writer) {
 	fmt.Fprintln(w)
 	if s.Fused && s.Optimizer.ClipNorm() > 0 { // without clipping the bits are the same
 		fmt.Fprintln(w, "gradients clipped one by one")
+	}
+	if s.FrozenDType != gpu.InvalidDType {
+		fmt.Fprintf(w, "frozen projections in %v\n", s.FrozenDType)
 	}
 	if s.Tune != nil {
 		fmt.Fprintln(w, s.Tune.identity())

@@ -11,6 +11,7 @@ import (
 	"stepflow/dsl"
 	"stepflow/ops"
 	"stepflow/runtime/blocks"
+	"stepflow/runtime/program"
 )
 
 // freeze notes which parameters do not train.
@@ -62,6 +63,38 @@ func (s *Stage) freeze(_ *blocks.Planned, d *dsl.Decoded) (diags hcl.Diagnostics
 		}
 	}
 	return diags
+}
+
+// frozenProjections lists the weights that frozen_dtype is about.
+func (s *Stage) frozenProjections() (list []ops.Param) {
+	for _, x := range s.Params {
+		if s.Frozen[x.ID] && x.Kind == ops.KindLinear && ops.InLayers(x) {
+			list = append(list, x)
+		}
+	}
+	return list
+}
+
+// store notes how frozen projections are stored.
+func (s *Stage) store(_ *blocks.Planned, d *dsl.Decoded) hcl.Diagnostics {
+	word := d.Str("frozen_dtype")
+	if word == "" {
+		return nil
+	}
+	t := program.FrozenDTypes[word]
+	switch {
+	case len(s.frozenProjections()) == 0:
+		return hcl.Diagnostics{d.Error("frozen_dtype", "Nothing to store",
+			"frozen_dtype is about projections of frozen layers, and none is frozen. Set freeze, such as freeze = "+
+				"[\"inherited\"], or leave it out.")}
+	case s.Peft != nil && s.Peft.Method == "relora" && t != s.DType:
+		return hcl.Diagnostics{d.Error("frozen_dtype", "Merges into weights of few bits",
+			fmt.Sprintf("A relora adapter is merged into the frozen weights again and again, and what it learns from one merge to the "+
+				"next is smaller than %s can hold. Use a lora adapter, which is merged once, or leave frozen_dtype out.", word))}
+	case t != s.DType:
+		s.FrozenDType = t
+	}
+	return nil
 }
 
 func layerRange(s string, n int) (lo, hi int, err error) {

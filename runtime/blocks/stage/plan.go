@@ -32,7 +32,7 @@ func plan(ctx context.Context, p *blocks.Planned, d *dsl.Decoded) (map[string]ct
 	if diags.HasErrors() {
 		return nil, diags
 	}
-	for _, check := range []func(*blocks.Planned, *dsl.Decoded) hcl.Diagnostics{s.freeze, s.adapt, s.idle, s.train} {
+	for _, check := range []func(*blocks.Planned, *dsl.Decoded) hcl.Diagnostics{s.freeze, s.adapt, s.store, s.idle, s.train} {
 		diags = append(diags, check(p, d)...)
 	}
 	if diags.HasErrors() {
@@ -118,6 +118,9 @@ func (s *Stage) remedy(checkpointing string) string {
 	}
 	if s.DType == gpu.F32 {
 		ways = append(ways, "set precision = \"bf16\"")
+	}
+	if s.FrozenDType == gpu.InvalidDType && len(s.frozenProjections()) > 0 && !s.Restarts() {
+		ways = append(ways, "set frozen_dtype = \"nf4\"")
 	}
 	text := strings.Join(append(ways, "split the layers into more stages, which memory_plan does for a budget"), ", or ")
 	return strings.ToUpper(text[:1]) + text[1:]

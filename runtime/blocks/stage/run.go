@@ -183,6 +183,9 @@ func (s *Stage) valuesOf(x *train.Result) map[string]any {
 	}
 	values := map[string]any{"loss": x.Loss, "skipped_steps": float64(x.Skipped), "merge_difference": x.MergeDifference,
 		"merge_error": x.MergeError, "held_out_documents": held}
+	if len(s.MergedApart()) > 0 {
+		values["merge_difference"] = nil // the device never holds the merged model
+	}
 	if s.decides() {
 		values["result_step"] = float64(x.Step)
 	}

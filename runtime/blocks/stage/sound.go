@@ -29,6 +29,9 @@ func soundStart(d *dsl.Decoded) hcl.Diagnostics {
 	case d.Has("from") && d.Has("layers"):
 		return hcl.Diagnostics{d.Error("layers", "Layers of a continued stage",
 			"A stage that continues another has its layers; add some with a grow block.")}
+	case d.Has("frozen_dtype") && !d.Has("freeze"):
+		return hcl.Diagnostics{d.Error("frozen_dtype", "Nothing to store",
+			"frozen_dtype is about projections of frozen layers, and nothing is frozen: give freeze, or leave it out.")}
 	}
 	return nil
 }

@@ -32,7 +32,7 @@ var Kind = blocks.Kind{Alone: blocks.TheDevice, Sound: sound, Plan: plan,
 		"train.checkpoint.keep":          "when something is saved",
 		"train.activation_checkpointing": "activations that are computed again are the same",
 	},
-	Resolved: []string{"train.micro_batch_size", "train.tokens", "train.steps", "train.flops", "train.stop_at",
+	Resolved: []string{"frozen_dtype", "train.micro_batch_size", "train.tokens", "train.steps", "train.flops", "train.stop_at",
 		"train.schedule",
 		"train.accumulate_dtype", "train.evaluate", "train.stop_when", "train.keep_best", "train.objective", "train.loss_on",
 		"train.packing", "train.truncation_mode", "train.epochs", "train.update"}}

@@ -57,6 +57,10 @@ func (s *Stage) Details(_, _ bool) (list []blocks.Line) {
 		}
 		line("merges", "into bf16 weights %s", how)
 	}
+	if f.Narrow > 0 {
+		line("frozen", "%s in %v take %s, %s less", words.Plural(len(s.AllNarrow()), "projection"), s.FrozenDType,
+			bytes(f.Narrow), bytes(f.NarrowSaves))
+	}
 	if f.RecomputeFLOPs > 0 {
 		line("recompute", "%s in the backward pass, %sFLOP a step on top (%.1f %%)", words.Plural(s.Recompute, "layer"),
 			words.Count(f.RecomputeFLOPs), 100*float64(f.RecomputeFLOPs)/float64(f.StepFLOPs))

@@ -1,0 +1,182 @@
+package gpu
+
+import (
+	"math"
+	"slices"
+	"sort"
+)
+
+// NF4 is the 4-bit NormalFloat of QLoRA with double quantisation (Dettmers et al. 2023, arXiv 2305.14314), as
+// bitsandbytes stores it. Blocks of 64 elements go on from row to row, and the last may be shorter. A block has the scale
+// max|w|, and an element the index of the level next to w / max|w| in four bits, the first of two in the upper ones. Of
+// the scales their mean is subtracted, and what is left has 8 bits: blocks of 256 have the largest magnitude in fp32, and
+// a scale the index of the value next to it in a map of 256.
+//
+//	[1] f32: mean of scales; [scales/256] f32; [elements/64] bytes: scales; [elements/2] bytes: elements
+
+const (
+	nf4Block   = 64
+	scaleBlock = 256
+)
+
+// nf4Levels are the quantiles of a normal distribution that minimise the error of normally distributed values, with an
+// exact zero (QLoRA, appendix E).
+var nf4Levels = [16]float32{-1, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453, -0.28444138169288635,
+	-0.18477343022823334, -0.09105003625154495, 0, 0.07958029955625534, 0.16093020141124725, 0.24611230194568634,
+	0.33791524171829224, 0.44070982933044434, 0.5626170039176941, 0.7229568362236023, 1}
+
+// NF4Tables are the levels of elements and the map of scales.
+func NF4Tables() (levels [16]float32, scales [256]float32) { return nf4Levels, scaleMap }
+
+// nf4Pairs are the levels of both elements of a byte.
+var nf4Pairs = func() (p [256][2]float32) {
+	for i := range p {
+		p[i] = [2]float32{nf4Levels[i>>4], nf4Levels[i&15]}
+	}
+	return p
+}()
+
+// scaleMap is the dynamic map with a sign of Dettmers (2016, arXiv 1511.04561): values of seven decades, each with twice
+// as many as the one below, between 0.1 and 1 times a power of ten. It is made as bitsandbytes makes it, in fp32.
+var scaleMap = func() (m [256]float32) {
+	values := []float32{0, 1}
+	for e := range 7 {
+		n := 1 << e
+		least := float64(float32(0.1))
+		step := float64(float32(float32(1-least) / float32(n)))
+		bound := func(i int) float32 { // as torch.linspace, from both ends and rounded once
+			if i < (n+1)/2 {
+				return float32(least + step*float64(i))
+			}
+			return float32(1 - step*float64(n-i))
+		}
+		for i := range n {
+			x := float32(math.Pow10(e-6)) * float32(float32(bound(i)+bound(i+1))/2)
+			values = append(values, x, -x)
+		}
+	}
+	slices.Sort(values)
+	copy(m[:], values)
+	return m
+}()
+
+// between are the borders of a map: what lies above one is nearer to the next value.
+func between(values []float32) []float32 {
+	b := make([]float32, len(values)-1)
+	for i := range b {
+		b[i] = float32(values[i]+values[i+1]) / 2
+	}
+	return b
+}
+
+var nf4Borders, scaleBorders = [15]float32(between(nf4Levels[:])), [255]float32(between(scaleMap[:]))
+
+// level is the index of the level next to x.
+func level(x float32) (i int) {
+	for half := 8; half > 0; half /= 2 {
+		if nf4Borders[i+half-1] < x {
+			i += half
+		}
+	}
+	return i
+}
+
+// nf4Parts are the parts of a matrix of n elements in NF4.
+type nf4Parts struct{ mean, groups, scales, codes []byte }
+
+func nf4PartsOf(b []byte, n int) (p nf4Parts) {
+	blocks := ceil(n, nf4Block)
+	groups := ceil(blocks, scaleBlock)
+	p.mean, b = b[:4], b[4:]
+	p.groups, b = b[:4*groups], b[4*groups:]
+	p.scales, p.codes = b[:blocks], b[blocks:]
+	return p
+}
+
+func ceil(n, size int) int { return n/size + min(n%size, 1) }
+
+func nf4Bytes(s Shape) int64 {
+	n := s.Elems()
+	blocks := ceil(n, nf4Block)
+	return Sum(4, Product(4, int64(ceil(blocks, scaleBlock))), int64(blocks), int64(ceil(n, 2)))
+}
+
+// scale is that of a block.
+func (p *nf4Parts) scale(block int) float32 {
+	return float32(scaleMap[p.scales[block]]*float32At(p.groups, block/scaleBlock)) + float32At(p.mean, 0)
+}
+
+// leastScale keeps the inverse of a scale finite.
+const leastScale = 1e-38
+
+func quantizeNF4(to []byte, v []float32, _ Shape) {
+	p := nf4PartsOf(to, len(v))
+	scales := make([]float32, len(p.scales))
+	const piece = 1 << 10 // blocks; their codes are whole bytes
+	inPieces(len(scales), piece, func(lo, hi int) {
+		for b := lo; b < hi; b++ {
+			block := v[b*nf4Block : min((b+1)*nf4Block, len(v))]
+			scales[b] = largest(block)
+			inverse := 1 / max(scales[b], leastScale)
+			for i, x := range block {
+				at := b*nf4Block + i
+				p.codes[at/2] |= byte(level(x*inverse) << (4 * (1 - at%2)))
+			}
+		}
+	})
+	if len(v)%2 == 1 {
+		p.codes[len(v)/2] |= byte(level(0)) // as if another 0 were there
+	}
+	var sum float64
+	for _, x := range scales {
+		sum += float64(x)
+	}
+	mean := float32(sum / float64(max(len(scales), 1)))
+	putFloat32(p.mean, 0, mean)
+	for g := 0; g*scaleBlock < len(scales); g++ {
+		group := scales[g*scaleBlock : min((g+1)*scaleBlock, len(scales))]
+		for i := range group {
+			group[i] -= mean
+		}
+		most := largest(group)
+		putFloat32(p.groups, g, most)
+		if most == 0 {
+			continue
+		}
+		inverse := 1 / max(most, leastScale)
+		for i, x := range group {
+			x *= inverse
+			p.scales[g*scaleBlock+i] = byte(sort.Search(len(scaleBorders), func(i int) bool { return scaleBorders[i] >= x }))
+		}
+	}
+}
+
+func nf4Decoder(from []byte, s Shape) func(to []float32, at int) {
+	p := nf4PartsOf(from, s.Elems())
+	return func(to []float32, at int) {
+		for len(to) > 0 {
+			block := at / nf4Block
+			n := min(len(to), (block+1)*nf4Block-at)
+			p.some(to[:n], p.scale(block), at)
+			to, at = to[n:], at+n
+		}
+	}
+}
+
+// some gives elements of a block with this scale.
+func (p *nf4Parts) some(to []float32, scale float32, at int) {
+	if at%2 == 1 {
+		to[0] = nf4Levels[p.codes[at/2]&15] * scale
+		to, at = to[1:], at+1
+	}
+	codes := p.codes[at/2:]
+	for ; len(to) >= 8; to, codes = to[8:], codes[4:] {
+		a, b, c, d := &nf4Pairs[codes[0]], &nf4Pairs[codes[1]], &nf4Pairs[codes[2]], &nf4Pairs[codes[3]]
+		y := (*[8]float32)(to)
+		y[0], y[1], y[2], y[3] = a[0]*scale, a[1]*scale, b[0]*scale, b[1]*scale
+		y[4], y[5], y[6], y[7] = c[0]*scale, c[1]*scale, d[0]*scale, d[1]*scale
+	}
+	for i := range to {
+		to[i] = nf4Levels[codes[i/2]>>(4*(1-i%2))&15] * scale
+	}
+}

@@ -1,0 +1,54 @@
+package program
+
+import (
+	"stepflow/gpu"
+	"stepflow/ops"
+	"stepflow/ops/peft"
+)
+
+// Stored is the type in which a parameter lies on the device: that of the stage, or of a frozen projection in a layer
+// FrozenDType.
+func (s *Stage) Stored(p ops.Param) gpu.DType {
+	if s.FrozenDType != gpu.InvalidDType && s.Frozen[p.ID] && p.Kind == ops.KindLinear && ops.InLayers(p) {
+		return s.FrozenDType
+	}
+	return s.DType
+}
+
+// Narrow reports whether a parameter is stored in fewer bits than the stage computes in.
+func (s *Stage) Narrow(p ops.Param) bool { return s.Stored(p) != s.DType }
+
+// AllNarrow lists the parameters that are stored in fewer bits.
+func (s *Stage) AllNarrow() (list []ops.Param) {
+	for _, p := range s.Params {
+		if s.Narrow(p) {
+			list = append(list, p)
+		}
+	}
+	return list
+}
+
+// StoredBytes is what a parameter takes on the device, without padding.
+func (s *Stage) StoredBytes(p ops.Param) int64 {
+	return gpu.Type{Shape: p.Shape, DType: s.Stored(p)}.Bytes()
+}
+
+// mergedInPlace lists the adapters whose weights can take their product where they lie.
+func (s *Stage) mergedInPlace() []peft.Adapter { return s.adaptersOf(false) }
+
+// MergedApart lists the other adapters. They are merged when the result is written, which has the weights in the stage's
+// type.
+func (s *Stage) MergedApart() []peft.Adapter { return s.adaptersOf(true) }
+
+func (s *Stage) adaptersOf(narrow bool) (list []peft.Adapter) {
+	for _, a := range s.Adapters {
+		if s.Narrow(a.Target) == narrow {
+			list = append(list, a)
+		}
+	}
+	return list
+}
+
+// BufStored names what a checkpoint holds of a parameter beside its values: how they are stored, which values alone do not
+// tell.
+func BufStored(id string) string { return "stored/" + id }
