@@ -106,7 +106,7 @@ func (m *Split) device(p *blocks.Planned, d *dsl.Decoded, target *model.Model) (
 		return nil, diags
 	}
 	q := &search{programs: p.World.Programs.On(0), model: target.Model, dtype: program.Precisions[d.Str("precision")],
-		seq: d.Int("sequence_length"), batch: d.Int("batch_size"), method: interpolation, position: cmp.Or(d.Str("position"), "upper"),
+		seq: d.Int("sequence_length"), batch: d.Int("batch_size"), method: bounded, position: cmp.Or(d.Str("position"), "upper"),
 		room: growth.Gaps}
 	if d.Str("growth") == "any" {
 		q.method, q.room = "stack", growth.Unbounded

@@ -25,8 +25,8 @@ import (
 // Kind is the memory_plan block.
 var Kind = blocks.Kind{Alone: blocks.TheDevice, Sound: sound, Plan: plan}
 
-// interpolation is the operator that the stages of a plan grow by, unless their growth has no bound.
-const interpolation = "interpolation"
+// bounded is the operator that the stages of a plan grow by, unless their growth has no bound.
+const bounded = "interpolation"
 
 // Split is a planned memory_plan block: the layers that each stage adds, and the bytes of its model states.
 type Split struct {
@@ -130,7 +130,7 @@ func plan(_ context.Context, p *blocks.Planned, d *dsl.Decoded) (map[string]cty.
 		cost = layersOnly
 	}
 	room := growth.Room(growth.Unbounded)
-	if d.Str("growth") == interpolation {
+	if d.Str("growth") == bounded {
 		room = growth.Gaps
 	}
 	m := &Split{Vanilla: cost(layers, 0), LayersVanilla: layersOnly(layers, 0)}
