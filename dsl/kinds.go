@@ -136,6 +136,7 @@ var Kinds = []Kind{
 					"random instead, right in the mean: 4 bytes a trainable parameter less (with `adamw` 12 " +
 					"instead of 16), at some cost in quality."},
 			{Name: "state_dtype", Type: cty.String, Default: str("fp32"), OneOf: []string{"fp32", "bf16", "int8"},
+				Only: []string{"adamw", "muon"},
 				Doc: "What the moments are kept in. `bf16`: 2 bytes each, rounded at random, right in the mean. `int8`: a " +
 					"byte each, and a scale of 4 bytes for every 256 elements; `adamw` uses the dynamic map of 8-bit " +
 					"Adam, `muon` equal steps. With `int8`, embeddings and tensors of fewer than 4,096 elements keep " +

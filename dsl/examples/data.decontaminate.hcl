@@ -8,5 +8,5 @@ data "parquet" "clean" {
     data        = data.jsonl.piqa.all
     max_matches = 10 # as GPT-3 did
   }
-  decontaminate { tasks = ["arc_easy", task.mine] }
+  decontaminate { tasks = ["arc_easy"] }
 }

@@ -52,14 +52,11 @@ type Model struct {
 	Init func(ops.Param) []float32
 }
 
-// Alike lists for each layer the layer of the smaller model that it is like: for an old layer itself, for a new one the
-// first that it is made from.
+// Alike lists for each layer the layer of the smaller model that it is like.
 func Alike(layers []Layer) []int {
 	list := make([]int, len(layers))
 	for i, l := range layers {
-		if list[i] = l.Old; l.Old < 0 {
-			list[i] = l.From[0].Layer
-		}
+		list[i] = l.Like
 	}
 	return list
 }

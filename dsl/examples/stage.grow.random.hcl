@@ -1,0 +1,17 @@
+stage "grown" {
+  from = stage.seed
+  grow "random" {
+    layers              = 5 # on top, as in a fresh model
+    function_preserving = false
+  }
+  train {
+    data            = data.fineweb_edu.corpus
+    tokenizer       = tokenizer.bpe.english
+    optimizer       = optimizer.adamw.main
+    sequence_length = 1024
+    batch_size      = 256
+    tokens          = 1e9
+    schedule "cosine" { min_lr_ratio = 0.1 }
+  }
+}
+# stage.grown.num_hidden_layers → 12
