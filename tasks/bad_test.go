@@ -161,6 +161,8 @@ func TestWrongDocuments(t *testing.T) {
 		{question, good + `{"q": "x", "c": ["yes", 4], "a": 0}`, "d.jsonl, line 2: doc_to_choice: choice 1 is a number"},
 		{question, good + `{"q": "x", "c": [], "a": 0}`, "d.jsonl, line 2: doc_to_choice: it makes an empty list"},
 		{question, good + `{"q": "x", "c": ["y"], "a": 0.5}`, "d.jsonl, line 2: doc_to_target: it makes the number 0.5, which is neither"},
+		{strings.NewReplacer("multiple_choice", "loglikelihood_rolling", "doc_to_choice: c\n", "").Replace(question),
+			strings.Repeat(`{"q": "x", "a": ""}`+"\n", 2), "d.jsonl, line 1: doc_to_target: it makes an empty text. No document has a text"},
 		{question, strings.Repeat(`{"q": "x", "c": ["yes", "no"], "a": "B"}`+"\n", 2),
 			`d.jsonl, line 1: doc_to_target: it makes "B", which is none of the 2 choices. No document has a right answer`},
 		{question, good + `{"q": null, "c": ["y", "n"], "a": 0}`, "d.jsonl, line 2: doc_to_text: it makes null, not a text"},

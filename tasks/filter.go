@@ -1,6 +1,7 @@
 package tasks
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -17,18 +18,22 @@ type Filters struct {
 	list []filter
 }
 
-// filter turns the texts that a model wrote for a document into others.
+// filter turns the texts that a model wrote for a document into others. Beside an error that is unmatched it gives them too.
 type filter func(texts []string) ([]string, error)
 
-// apply gives the answer.
-func (f *Filters) apply(texts []string) (string, error) {
-	var err error
+// unmatched is the error of a filter that has searched in vain for a reason other than that there is nothing to find.
+type unmatched struct{ error }
+
+// apply gives the answer. unfound says why a text counts as one that a pattern does not match, though it may; nil where none does.
+func (f *Filters) apply(texts []string) (answer string, unfound, err error) {
 	for _, g := range f.list {
-		if texts, err = g(texts); err != nil {
-			return "", fmt.Errorf("filter %s: %w", f.Name, err)
+		if texts, err = g(texts); errors.As(err, new(unmatched)) {
+			unfound = cmp.Or(unfound, fmt.Errorf("filter %s: %w", f.Name, err))
+		} else if err != nil {
+			return "", nil, fmt.Errorf("filter %s: %w", f.Name, err)
 		}
 	}
-	return texts[0], nil
+	return texts[0], unfound, nil
 }
 
 // filters reads filter_list.
@@ -184,13 +189,14 @@ func regexFilter(o fineweb.Object) (filter, error) {
 		x.pattern, err = pyre.Compile(pattern)
 	}
 	return func(texts []string) ([]string, error) {
-		list := make([]string, len(texts))
+		list, unfound := make([]string, len(texts)), error(nil)
 		for i, s := range texts {
-			if list[i], err = x.find(s); err != nil {
-				return nil, err
+			found, err := x.find(s)
+			if list[i] = found; err != nil {
+				list[i], unfound = x.fallback, unmatched{err}
 			}
 		}
-		return list, nil
+		return list, unfound
 	}, err
 }
 
@@ -211,7 +217,7 @@ func (x *regexPart) find(s string) (string, error) {
 		n += len(all)
 	}
 	if n < 0 || n >= len(all) {
-		return "", fmt.Errorf("group_select is %d, and the pattern matches %d times in %q", x.match, len(all), shownText(s))
+		return "", fmt.Errorf("group_select is %d, counted from 0, and the pattern has %d matches in %q", x.match, len(all), shownText(s))
 	}
 	found := all[n][0]
 	if x.pattern.Groups() > 1 {

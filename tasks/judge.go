@@ -22,6 +22,7 @@ type Judgement struct {
 	Prediction int               // of a multiple choice, the likeliest one; -1 elsewhere
 	Texts      map[string]string // of what was written, by filter
 	Values     map[string]Value  // by metric and filter, "acc,none"
+	Unfound    error             // why what was written counts as if a pattern did not match, though it may
 }
 
 // Judge measures the answers about a document.
@@ -132,9 +133,12 @@ func (t *Task) compare(j *Judgement, x *Item, written []string) error {
 	j.Texts = map[string]string{}
 	for i := range t.Filters {
 		f := &t.Filters[i]
-		answer, err := f.apply(written)
+		answer, unfound, err := f.apply(written)
 		if err != nil {
 			return x.Document.at("filter_list", err)
+		}
+		if unfound != nil && j.Unfound == nil {
+			j.Unfound = x.Document.at("filter_list", unfound)
 		}
 		j.Texts[f.Name] = answer
 		for k := range t.Metrics {

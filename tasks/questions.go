@@ -179,10 +179,18 @@ func (q *Questions) Score(c *Collection, names []string, judged Judged, counts f
 	results = map[string]*Result{}
 	for i, r := range q.Tasks {
 		some, list := &Requests{Task: r.Task}, []Judgement(nil)
+		var unfound []error
 		for k, x := range r.Items {
 			if counts(x) {
 				some.Items, list = append(some.Items, x), append(list, judged[i][k])
+				if err := judged[i][k].Unfound; err != nil {
+					unfound = append(unfound, err)
+				}
 			}
+		}
+		if len(unfound) > 0 {
+			notes = append(notes, fmt.Sprintf("%s: what was written for %d of %d documents counts as if the pattern of a filter "+
+				"did not match. The first: %v", r.Task.Name, len(unfound), len(list), unfound[0]))
 		}
 		if len(list) > 0 {
 			results[r.Task.Name] = some.Score(list)

@@ -93,8 +93,13 @@ func NewRequests(t *Task, shots int, documents, examples []*Document, seed uint6
 	return r, nil
 }
 
-// Unanswered is an error if no document of a multiple choice has a right answer, so that there is nothing to measure.
+// Unanswered is an error if no document of a multiple choice has a right answer, or no document that is to be predicted has a
+// text, so that there is nothing to measure.
 func (r *Requests) Unanswered() error {
+	if r.Task.Output == Rolling && !slices.ContainsFunc(r.Items, func(x *Item) bool { return x.Asked.Target != "" }) {
+		return fmt.Errorf("%s. No document has a text, so there is nothing to predict",
+			r.Items[0].Document.at("doc_to_target", errors.New("it makes an empty text")))
+	}
 	if r.Task.Output != MultipleChoice || r.Notes.NoGold < len(r.Items) {
 		return nil
 	}
