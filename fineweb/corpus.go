@@ -383,7 +383,7 @@ func (c *Corpus) none(split Split) error {
 		return NoDocuments{fmt.Errorf("no document of %s is held out: raise validation_fraction", shown)}
 	case c.elsewhere > 0:
 		return NoDocuments{fmt.Errorf("all documents of %s are held out: lower validation_fraction", shown)}
-	case c.dropped > 0:
+	case c.dropped > 0 && c.source.conditions() != "": // blank lines are left out too
 		return NoDocuments{fmt.Errorf("no document of %s passes the filters%s", shown, c.source.quotedConditions())}
 	case c.Skipped > 0:
 		return NoDocuments{fmt.Errorf(`on_error = "skip" passes over all documents of %s: `+

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"runtime"
 	"slices"
+	"strings"
 )
 
 // Tuning makes tokens of the rows of conversations, and says how they are put into sequences.
@@ -131,8 +132,8 @@ func (s *Stream) fill() error {
 	} else if t.barren < 0 {
 		t.barren = t.from.Epoch
 	} else if t.from.Epoch > t.barren+1 {
-		return fmt.Errorf("no conversation of %v can be trained on: none has a token that counts in the loss among its "+
-			"first %d", s.corpus.source.Shown(), s.seq)
+		return fmt.Errorf("no conversation of %s can be trained on: none has a token that counts in the loss among its "+
+			"first %d", strings.Join(s.corpus.source.Shown(), ", "), s.seq)
 	}
 	s.arrange()
 	return nil
