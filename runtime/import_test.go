@@ -321,10 +321,10 @@ func TestFoldersOfOtherForms(t *testing.T) {
 		"gguf":    {moved("m.Q4_K.gguf"), "gguf_file='m.Q4_K.gguf'"},
 		"gguf, no config": {func(f string) error {
 			return errorsOf(moved("m.gguf")(f), os.Remove(filepath.Join(f, checkpoint.ConfigFile)))
-		}, "has no config.json"},
-		"gguf beside no config": {func(f string) error {
-			return errorsOf(moved("m.gguf")(f), os.Remove(filepath.Join(f, checkpoint.ConfigFile)))
 		}, "m.gguf, weights as GGUF"},
+		"pickles, no config": {func(f string) error {
+			return errorsOf(moved("pytorch_model.bin")(f), os.Remove(filepath.Join(f, checkpoint.ConfigFile)))
+		}, "has no config.json"},
 		"shards without their index": {moved("model-00001-of-00002.safetensors"), "without model.safetensors.index.json"},
 		"meta":                       {moved("consolidated.00.pth"), "take the model's files for transformers"},
 		"other name":                 {moved("weights.safetensors"), "weights.safetensors, safetensors under another name"},
@@ -361,6 +361,12 @@ func TestAFolderWithoutConfigBlamesNothingElse(t *testing.T) {
 			"has no config.json, which says what model it is") || strings.Contains(says, "safetensors") {
 			t.Errorf("%s: %q", name, says)
 		}
+	}
+	dir, folder := imported(t, "m", "") // GGUF needs none
+	must(t, errorsOf(os.Remove(filepath.Join(folder, checkpoint.ConfigFile)),
+		os.Rename(filepath.Join(folder, checkpoint.ModelFile), filepath.Join(folder, "m.gguf"))))
+	if _, says := planImported(dir); !strings.Contains(says, "gguf_file='m.gguf'") || strings.Contains(says, "has no config.json") {
+		t.Errorf("%q", says)
 	}
 }
 

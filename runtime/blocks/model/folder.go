@@ -202,8 +202,12 @@ func checkFolder(dir string) error {
 	case holds(dir, checkpoint.ConfigFile):
 		return nil
 	}
+	other := otherWeights(dir)
+	if other != nil && strings.Contains(other.Error(), ", gguf_file=") {
+		return other // GGUF holds what config.json would say
+	}
 	return errors.Join(fmt.Errorf("%s has no %s, which says what model it is: take it from where the weights come from",
-		dir, checkpoint.ConfigFile), otherWeights(dir))
+		dir, checkpoint.ConfigFile), other)
 }
 
 // convert is a command that writes a model in a form that can be read.
