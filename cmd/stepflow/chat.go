@@ -242,13 +242,14 @@ func (t *talk) turn(said string) error {
 		return err
 	}
 	s := forward.NewStream(t.model.Tokenizer, nil, t.stop)
+	var shown written
 	var stopped atomic.Bool
 	a.interrupt.take(func() bool { return !stopped.Swap(true) })
 	defer a.interrupt.take(nil)
 	list, err := t.generator.Generate(a.ctx, []forward.Prompt{p}, func(_ int, id int32) bool {
 		piece, more := s.Add(id)
 		if !a.json {
-			fmt.Fprint(a.stdout, foreign.ShownText(piece)) // as generate does
+			fmt.Fprint(a.stdout, shown.add(piece, false))
 		}
 		return more && !stopped.Load()
 	})
@@ -261,7 +262,7 @@ func (t *talk) turn(said string) error {
 		a.line(map[string]any{"type": "message", "role": "assistant", "content": s.Text(), "tokens": len(g.IDs),
 			"finish_reason": g.End})
 	} else {
-		fmt.Fprintln(a.stdout, foreign.ShownText(rest))
+		fmt.Fprintln(a.stdout, shown.add(rest, true))
 	}
 	switch g := list[0]; {
 	case g.End == forward.Flawed:

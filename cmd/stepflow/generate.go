@@ -74,7 +74,23 @@ type generation struct {
 	model   *inference.Model
 	prompt  string
 	streams []*forward.Stream
+	written written
 	live    bool // the text is written as it comes
+}
+
+// written is a model's text as it may be shown, piece by piece: a model writes no styles, and begins no line again. A line
+// that ends as Windows ends lines does not show it.
+type written struct{ carriage bool } // a carriage return is held back, since a line feed may follow
+
+// add returns what is shown for a piece. The last one holds nothing back.
+func (w *written) add(piece string, last bool) string {
+	if w.carriage {
+		piece = "\r" + piece
+	}
+	if w.carriage = !last && strings.HasSuffix(piece, "\r"); w.carriage {
+		piece = piece[:len(piece)-1]
+	}
+	return foreign.ShownText(strings.ReplaceAll(piece, "\r\n", "\n"))
 }
 
 // generate continues a prompt, as often as samples says.
@@ -145,7 +161,7 @@ func (a *app) generate(arg string, s *sampling, prompt string, samples int) erro
 func (x *generation) token(n int, id int32) bool {
 	piece, more := x.streams[n].Add(id)
 	if x.live {
-		fmt.Fprint(x.a.stdout, foreign.ShownText(piece)) // a model writes no styles, and begins no line again
+		fmt.Fprint(x.a.stdout, x.written.add(piece, false))
 	}
 	return more
 }
@@ -161,10 +177,10 @@ func (x *generation) end(list []forward.Generated, what string, cut bool, took t
 			x.a.line(map[string]any{"type": "text", "prompt": x.prompt, "text": x.streams[n].Text(), "tokens": len(g.IDs),
 				"finish_reason": g.End})
 		case x.live:
-			fmt.Fprintln(x.a.stdout, foreign.ShownText(last))
+			fmt.Fprintln(x.a.stdout, x.written.add(last, true))
 		default:
 			fmt.Fprintf(x.a.stdout, "%s\n%s%s\n", x.a.paint(dim, fmt.Sprintf("%d of %d", n+1, len(list))),
-				x.a.paint(bold, foreign.ShownText(x.prompt)), foreign.ShownText(x.streams[n].Text()))
+				x.a.paint(bold, foreign.ShownText(x.prompt)), new(written).add(x.streams[n].Text(), true))
 		}
 		if g.End == forward.Flawed {
 			return errors.New(g.Diagnosis)
