@@ -314,14 +314,17 @@ func (l *Loop) judge(ctx context.Context, f *flight, loss, norm float64, start t
 			f.step, metrics.Text(loss), metrics.Text(norm), unchanged, l.state.Skipped, l.batchOf(f))
 		return nil
 	}
+	for _, p := range l.stage.Trainable() {
+		l.state.OptimizerSteps[p.ID]++
+	}
+	if f.batch.Valid == 0 { // it has no loss, and 0 stands for it
+		return nil
+	}
 	if mean, yes := spike(loss, l.state.LastLosses); yes {
 		l.block.Mark(ctx, tracing.EventSpike, tracing.KV{Key: tracing.StepNumber, Value: f.step},
 			tracing.KV{Key: tracing.Loss, Value: loss}, tracing.KV{Key: tracing.LossMean, Value: mean})
 		l.block.Warn(ctx, "step %d has loss %.3f, the %d steps before it %.3f on average. Its batch: %s",
 			f.step, loss, metrics.LossSteps, mean, l.batchOf(f))
-	}
-	for _, p := range l.stage.Trainable() {
-		l.state.OptimizerSteps[p.ID]++
 	}
 	l.state.LastLosses = append(l.state.LastLosses, loss)
 	if n := len(l.state.LastLosses); n > metrics.LossSteps {
