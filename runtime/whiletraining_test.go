@@ -468,3 +468,47 @@ func TestEvaluationThatIsNotFinite(t *testing.T) {
 		}
 	}
 }
+
+// Documents to evaluate that are gone when the stage begins are what the run ends with, and the stage is not begun.
+func TestEvaluationWithoutItsDocuments(t *testing.T) {
+	dir := t.TempDir()
+	must(t, errors.Join(os.WriteFile(filepath.Join(dir, "d.jsonl"), []byte(strings.Repeat(`{"text": "the quick brown fox jumps over a lazy dog"}`+"\n", 9)), 0o644),
+		os.WriteFile(filepath.Join(dir, "v.jsonl"), []byte(`{"text": "a lazy fox"}`+"\n"), 0o644),
+		os.WriteFile(filepath.Join(dir, "main.hcl"), []byte(`
+data "jsonl" "d" { source = "d.jsonl" }
+data "jsonl" "v" { source = "v.jsonl" }
+tokenizer "bpe" "t" {
+  train_on   = data.jsonl.d
+  vocab_size = 260
+}
+model "llama" "m" {
+  vocab_size          = 264
+  hidden_size         = 16
+  intermediate_size   = 24
+  num_hidden_layers   = 1
+  num_attention_heads = 2
+}
+optimizer "adamw" "o" { learning_rate = 0.001 }
+stage "s" {
+  model = model.llama.m
+  train {
+    data            = data.jsonl.d
+    tokenizer       = tokenizer.bpe.t
+    optimizer       = optimizer.adamw.o
+    sequence_length = 16
+    batch_size      = 1
+    steps           = 2
+    evaluate "v" {
+      every_steps = 1
+      data        = data.jsonl.v.all
+    }
+  }
+}
+`), 0o644)))
+	p := planOf(t, dir)
+	must(t, os.Remove(filepath.Join(dir, "v.jsonl")))
+	err := applyOn(t, cpuDevice(t, 1), p)
+	if says := fmt.Sprint(err); !strings.Contains(says, "v.jsonl matches no file") || strings.Contains(says, "program") {
+		t.Errorf("%v", err)
+	}
+}

@@ -21,6 +21,7 @@ type Planned struct {
 	Range    hcl.Range
 	Block    Block             // nil until it is planned
 	Inputs   map[string]string // address of a block it is made from → id
+	Seen     []addr.Addr       // blocks that it reads as well, though they change nothing that it makes
 	Hashed   map[string]string // attributes as the recipe hashes them
 	Secret   map[string]string // sensitive attributes in plain text
 	Warnings []string
@@ -57,6 +58,12 @@ type World struct {
 // Use notes that p is made from another block, and returns that block.
 func (p *Planned) Use(other addr.Addr) Block {
 	p.Inputs[other.String()] = p.World.ID(other)
+	return p.World.Find(other).Block
+}
+
+// See notes that p reads another block, though that changes nothing that p makes, and returns that block.
+func (p *Planned) See(other addr.Addr) Block {
+	p.Seen = append(p.Seen, other)
 	return p.World.Find(other).Block
 }
 

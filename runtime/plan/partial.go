@@ -126,6 +126,11 @@ func (p *Plan) inputs(a *Action) (list []addr.Addr) {
 			list = append(list, x)
 		}
 	}
+	for _, x := range a.Seen {
+		if p.Action(x) != nil {
+			list = append(list, x)
+		}
+	}
 	for _, x := range p.Actions { // instances of blocks that only its lifecycle names
 		if b := x.Addr.Block(); slices.Contains(a.block.Refs, b) && !slices.Contains(a.block.Reads, b) {
 			list = append(list, x.Addr)

@@ -95,7 +95,7 @@ func (s *Stage) evaluations(p *blocks.Planned, t *dsl.Decoded) (diags hcl.Diagno
 // documents reads what documents an evaluation measures.
 func (s *Stage) documents(p *blocks.Planned, d *dsl.Decoded, e *Evaluation) hcl.Diagnostics {
 	ref, word, _ := d.Ref("data")
-	e.Data = p.World.Find(ref).Block.(*data.Data) // not used as an input: it changes no bit
+	e.Data = p.See(ref).(*data.Data)
 	e.Windows = fineweb.Windows{Split: data.Splits[word], Length: s.Seq, Limit: int64(d.Int("max_tokens")), EndOfText: true}
 	diags := s.HeldOut(d, e.Data, ref, e.Windows.Split)
 	if e.Data.Conversations() && s.Tunes() == nil {

@@ -10,7 +10,6 @@ import (
 	"github.com/hashicorp/hcl/v2"
 
 	"stepflow/dsl"
-	"stepflow/dsl/addr"
 	bpe "stepflow/fineweb/tokenizer"
 	"stepflow/runtime/blocks"
 	"stepflow/runtime/blocks/task"
@@ -22,13 +21,12 @@ import (
 
 // tasks finds what evaluations between steps ask, and what the stage's program needs to answer.
 func (s *Stage) tasks(ctx context.Context, p *blocks.Planned, t *dsl.Decoded) (diags hcl.Diagnostics) {
-	use := func(a addr.Addr) blocks.Block { return p.World.Find(a).Block } // not used as an input: it changes no bit
 	for i, d := range t.List("evaluate") {
 		if !d.Has("tasks") {
 			continue
 		}
 		e := s.Evaluations[i]
-		if e.Tasks, diags = task.NewSuite(ctx, p.World, d, use); diags.HasErrors() {
+		if e.Tasks, diags = task.NewSuite(ctx, p.World, d, p.See); diags.HasErrors() {
 			return diags
 		}
 		var err error
