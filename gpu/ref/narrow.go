@@ -80,9 +80,7 @@ func (m mat) wide() mat {
 // take copies all of x, scales included.
 func (m mat) take(x mat) {
 	m.each(x.at)
-	for i, s := range x.scales {
-		m.scales[i] = s
-	}
+	copy(m.scales, x.scales)
 }
 
 // keep rounds numbers to what m holds: stochastically to bf16, or to the nearest codes.
