@@ -229,7 +229,7 @@ func runTree(dir string) string {
 	block("evaluate.perplexity.p", "    verify stage.two\n    read weights\n    batch 0\n    batch 1\n    batch 2\n")
 	block("evaluate.generation.g", "    verify stage.two\n    prompt 0\n")
 	written := "    verify stage.two\n"
-	for _, name := range []string{"config.json", "tokenizer.json", "generation_config.json", "tokenizer_config.json", "special_tokens_map.json", "model.safetensors", "README.md"} {
+	for _, name := range []string{"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "config.json", "generation_config.json", "model.safetensors", "README.md"} {
 		written += "    write " + name + "\n"
 	}
 	block("export.huggingface.e", written)
@@ -372,7 +372,8 @@ func TestMetricsOfARun(t *testing.T) {
 	defer trace.Shutdown()
 	var page string
 	dir := pipeline(t)
-	edit(t, dir, inOne, validation)
+	edit(t, dir, inOne, validation+asking, "stage \"one\"", questions+"stage \"one\"")
+	writeQuestions(t, dir)
 	must(t, applyWith(context.Background(), planOf(t, dir, "steps=3", "every=2"), apply.Options{Device: cpuDevice(t, 2), Trace: trace, Emit: func(e observe.Event) {
 		if e.Kind != observe.StepDone || e.Step.Step != 3 {
 			return

@@ -68,6 +68,13 @@ evaluate "tasks" "one" {
   model = stage.one
   tasks = [task.odd, task.likely, task.written]
 }`)
+	writeQuestions(t, dir)
+	return dir
+}
+
+// writeQuestions writes the documents of questions.
+func writeQuestions(t *testing.T, dir string) {
+	t.Helper()
 	var b strings.Builder
 	words := strings.Fields("quick brown fox jumps over lazy dog while wizards mix strange potions")
 	for i := range 9 {
@@ -75,7 +82,6 @@ evaluate "tasks" "one" {
 		fmt.Fprintf(&b, "{\"q\": %q, \"a\": %q, \"b\": %q, \"c\": %q}\n", w(1)+" "+w(2), w(5), w(7)+"s", w(3)+" not")
 	}
 	must(t, os.WriteFile(filepath.Join(dir, "q.jsonl"), []byte(b.String()), 0o644))
-	return dir
 }
 
 // sameAsBlock holds an evaluation to what the block of its own gave: the same bits.
