@@ -41,7 +41,7 @@ test-long: ## longer proofs: every test three times, every instruction set, fuzz
 	$(MAKE) test-cuda-driver
 	$(MAKE) test-backend
 	$(MAKE) test-trackers
-	$(MAKE) race UNRACED='^$$'
+	$(MAKE) race UNRACED='^$$' RACED="$(RACED) $(RACED_LONG)"
 	$(MAKE) fuzz
 	$(MAKE) campaign CAMPAIGN="-duration 10m"
 
@@ -102,8 +102,12 @@ test-trackers: build ## the quickstart, shortened, in a real MLflow, TensorBoard
 # again, for longer, what shorter ones do.
 UNRACED := TestReaders|TestRowsAlone|TestCachedAttention|TestGoDocs|TestFlippedBytes|TestPageBombs|TestLong|TestWorkIsLinear|TestOrder|TestCutIsSplit|TestPlannedPeak|TestGradientsOfManyParts|TestMergesKeep|TestManyLayers|TestBF16|TestConformance|TestChangesWhileReading|TestInterruptedWhileDataDoNotCome|TestOtherNumbers|TestEffort|TestTruncated|TestGap|TestCompletion|TestExtendingGives|TestRestartsResume|TestKeepHolds|TestDataThatChange|TestMovesGoOn|TestWorkIsFound|TestSameThingSaid|TestGrowthPreserves|TestCheckpointBytes|TestExportCutOff|TestDamaged|TestCompressed|TestBinDocuments|TestMillionSteps|TestPageIsBounded|TestHuge|TestEveryFlippedBit
 
+# What has goroutines of its own; make test-long adds those that run it, whole pipelines among them.
+RACED := ./gpu/cpu ./fineweb ./runtime/train ./runtime/observe ./runtime/artifacts ./tracing ./lsp
+RACED_LONG := ./runtime ./runtime/mlflow ./runtime/state/... ./report
+
 race: ## race detector over the concurrent packages (needs cgo)
-	CGO_ENABLED=1 go test -race -skip '$(UNRACED)' ./gpu/cpu ./fineweb ./runtime ./runtime/train ./runtime/observe ./runtime/mlflow ./runtime/state/... ./runtime/artifacts ./tracing ./report ./lsp
+	CGO_ENABLED=1 go test -race -skip '$(UNRACED)' $(RACED)
 
 lint: ## gofmt, vet and staticcheck
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo "run gofmt -w on these files"; exit 1; }
