@@ -103,7 +103,8 @@ func TestCUDAFusedUpdates(t *testing.T) {
 		for _, update := range []string{"separate", "fused"} {
 			dir := pipeline(t)
 			_, d := emulated(t, nil)
-			p := cudaPlan(t, dir, d.Caps(), "precision="+precision, "update="+update, "norm=0", "micro=4", "recompute=block")
+			p := cudaPlan(t, dir, d.Caps(), "precision="+precision, "update="+update, "norm=0", "micro=4", "recompute=block",
+				"steps=3", "adapter=lora")
 			var peak, most int64
 			for _, a := range p.Actions {
 				if s := stageOf(a); s != nil {
