@@ -1,5 +1,5 @@
-# After pre-training, alike for every method: instruction tuning of the whole model or of adapters on it, and downstream tasks
-# before and after it. Both read data that are not FineWeb's, so both are left out unless they are named.
+# After pre-training, the same for every method: instruction tuning of the whole model or of adapters on it, and downstream
+# tasks before and after it. Both need data other than FineWeb's, so both are left out unless their variables are given.
 
 variable "instructions" {
   type        = string
@@ -20,7 +20,7 @@ variable "tuning_tokens" {
 variable "tuning_rank" {
   type        = number
   default     = null
-  description = "rank of the adapters to tune, of which the memory is far below the peak of the methods; the whole model if not given"
+  description = "rank of the adapters to tune, which takes far less memory than the pre-training; the whole model if not given"
 }
 
 variable "tuning_learning_rate" {
