@@ -51,7 +51,7 @@ var Kinds = []Kind{
 				Doc: "The adapter's product is scaled by lora_alpha / r."},
 			{Name: "use_rslora", Type: cty.Bool, Default: cty.False, Doc: "Scale by lora_alpha / sqrt(r) instead."},
 			{Name: "loraplus_lr_ratio", Type: cty.Number, Above: at(0), Max: at(1e6), Default: num(1),
-				Doc: "The learning rate of the matrices B by the optimizer's, which those of A have: LoRA+."},
+				Doc: "Multiplies the learning rate of the matrices B; A has the optimizer's (LoRA+)."},
 			{Name: "target_modules", Type: strings_, Filled: true, Required: true,
 				Doc: "Names such as `q_proj`, patterns such as `model.layers.*.mlp.*`, or `all-linear`. A name or " +
 					"pattern that matches nothing is an error."},
@@ -74,18 +74,17 @@ var Kinds = []Kind{
 			"two moments of each parameter. `muon` makes the update of a projection nearly orthogonal, keeps " +
 			"one moment of it, and leaves all other parameters to `others`; its attributes mean what those of " +
 			"`torch.optim.Muon` do. `scale` divides the gradient of each output of a matrix by its root mean square, and keeps " +
-			"one moment of the head alone. `apollo` and `apollo_mini` scale the gradient of a projection by what AdamW does to " +
+			"one moment, for the head alone. `apollo` and `apollo_mini` scale the gradient of a projection by what AdamW does to " +
 			"a random projection of it to `rank` rows or columns. `galore` runs AdamW in the subspace of the `rank` largest " +
-			"singular values of the gradient, and with `fira` adds the rest of it. `adafactor` keeps means of squares of rows " +
-			"and columns. Where an optimizer names others, each has its own `learning_rate`, and the " +
-			"stage's schedule scales all.",
+			"singular values of the gradient, and with `fira` adds the rest of it. `adafactor` keeps the mean squares of rows " +
+			"and columns. If an optimizer names others, each has its own `learning_rate`, and the stage's schedule scales all.",
 		Attrs: []Attr{
 			{Name: "learning_rate", Type: cty.Number, Min: at(0), Max: at(1e38), Required: true,
 				Doc: "Peak of the schedule."},
 			{Name: "betas", Type: cty.List(cty.Number), Min: at(0), Below: at(1),
 				Default: cty.ListVal([]cty.Value{num(0.9), num(0.95)}),
 				Only:    append([]string{"adamw"}, leaveRest...),
-				Doc:     "Decay of the first and second moment; of `scale` those of the `adamw` that `others` stands for."},
+				Doc:     "Decay of the first and second moment. In `scale` it is for the `adamw` that trains the rest if `others` is not given."},
 			{Name: "momentum", Type: cty.Number, Min: at(0), Below: at(1), Default: num(0.95), Only: []string{"muon", "scale"},
 				Defaults: map[string]cty.Value{"scale": num(0.9)}, Doc: "Decay of the moment."},
 			{Name: "nesterov", Type: cty.Bool, Default: cty.True, Only: []string{"muon"},
@@ -99,23 +98,23 @@ var Kinds = []Kind{
 					"and weight decay serve. `spectral_unclamped`: sqrt(A/B)."},
 			{Name: "rank", Type: cty.Number, Whole: true, Min: at(1), Max: at(1 << 20), Default: num(128), Only: lowRank,
 				Defaults: map[string]cty.Value{"apollo": num(256), "apollo_mini": num(1)},
-				Doc: "Rows, or columns, of the projected gradient, of which AdamW keeps moments: at most the smaller side of " +
+				Doc: "Rows or columns of the projected gradient, for which AdamW keeps moments: at most the smaller side of " +
 					"every projection that trains. A quarter of `hidden_size` is usual."},
 			{Name: "update_proj_gap", Type: cty.Number, Whole: true, Min: at(1), Max: at(maxSteps), Default: num(200),
 				Only: lowRank, Unit: "optimizer steps", Doc: "Steps from one projection to the next."},
 			{Name: "scale", Type: cty.Number, Above: at(0), Max: at(1e9), Default: num(0.25), Only: lowRank,
 				Defaults: map[string]cty.Value{"apollo": num(1), "apollo_mini": num(128)},
 				Doc: "`galore`: what the update in the subspace is multiplied by. `apollo`, `apollo_mini`: the update is " +
-					"multiplied by its root; a lower rank needs a larger one."},
+					"multiplied by the square root of this; a lower rank needs a larger value."},
 			{Name: "fira", Type: cty.Bool, Default: cty.False, Only: []string{"galore"},
-				Doc: "Adds what the projection leaves out of the gradient, each channel scaled as AdamW scales what is " +
-					"projected of it. Its norm grows by at most 1 % a step."},
+				Doc: "Adds the part of the gradient that the projection leaves out, each channel scaled as AdamW scales its " +
+					"projection. The norm of this part grows by at most 1 % a step."},
 			{Name: "decay_rate", Type: cty.Number, Min: at(-10), Below: at(0), Default: num(-0.8), Only: []string{"adafactor"},
 				Doc: "The means of squares decay by 1 - t^decay_rate in step t."},
 			{Name: "clip_threshold", Type: cty.Number, Above: at(0), Max: at(1e9), Default: num(1), Only: []string{"adafactor"},
 				Doc: "Bound on the root mean square of the update of a parameter, before the learning rate."},
 			{Name: "scale_parameter", Type: cty.Bool, Default: cty.False, Only: []string{"adafactor"},
-				Doc: "Multiplies the learning rate of a parameter by its root mean square, or by 0.001 if that is more."},
+				Doc: "Multiplies the learning rate of a parameter by its root mean square, or by 0.001 if that is larger."},
 			{Name: "relative_step", Type: cty.Bool, Default: cty.False, Only: []string{"adafactor"},
 				Doc: "Bounds the learning rate by 1/sqrt(t) in step t."},
 			{Name: "eps", Type: cty.Number, Above: at(0), Max: at(1), Default: num(1e-8),
@@ -137,7 +136,7 @@ var Kinds = []Kind{
 					"instead of 16), at some cost in quality."},
 			{Name: "state_dtype", Type: cty.String, Default: str("fp32"), OneOf: []string{"fp32", "bf16", "int8"},
 				Only: []string{"adamw", "muon"},
-				Doc: "What the moments are kept in. `bf16`: 2 bytes each, rounded at random, right in the mean. `int8`: a " +
+				Doc: "How the moments are stored. `bf16`: 2 bytes each, rounded at random, right in the mean. `int8`: a " +
 					"byte each, and a scale of 4 bytes for every 256 elements; `adamw` uses the dynamic map of 8-bit " +
 					"Adam, `muon` equal steps. With `int8`, embeddings and tensors of fewer than 4,096 elements keep " +
 					"theirs in fp32. Together with `bf16_stochastic_round`, a trainable parameter takes 8 bytes in " +
@@ -145,8 +144,8 @@ var Kinds = []Kind{
 			{Name: "others", Ref: []string{"optimizer"}, Required: true, Only: append([]string{"muon"}, leaveRest...),
 				Optional: leaveRest,
 				Doc: "The optimizer of all parameters but projections: embeddings, head, norms, biases and " +
-					"adapters. Usually `adamw`. `scale` takes embeddings and head itself. Types other than `muon` need not give " +
-					"it: it is then an `adamw` with the attributes of the block."},
+					"adapters. Usually `adamw`. `scale` trains embeddings and head itself. Only `muon` requires it; the other types " +
+					"default to an `adamw` with the attributes of the block."},
 			{Name: "embeddings", Ref: []string{"optimizer"},
 				Doc: "Another optimizer for the token embeddings, and the head tied to them."},
 			{Name: "lm_head", Ref: []string{"optimizer"},

@@ -113,7 +113,7 @@ var dataKind = Kind{Name: "data", Types: append(documents, "bin", "conversations
 				Doc: "Documents to keep out: `data.TYPE.NAME.validation`, or `data.TYPE.NAME.all`."},
 			{Name: "tasks", Type: cty.DynamicPseudoType, Filled: true,
 				Doc: "Tasks whose documents to keep out instead, as `evaluate \"tasks\"` names them: `[\"hellaswag\", task.mine]`. " +
-					"Of each, the question with its right answer is looked for."},
+					"The question of each document is looked for, with its right answer."},
 			{Name: "data_files", Type: cty.DynamicPseudoType, Filled: true,
 				Doc: "Files of the tasks instead of those on the hub, as in `evaluate \"tasks\"`."},
 			{Name: "ngram", Type: cty.Number, Whole: true, Min: at(5), Max: at(63), Default: num(13), Unit: "words",

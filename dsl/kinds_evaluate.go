@@ -9,8 +9,8 @@ const notMeasured = "the results would be told of what they were not measured wi
 const builtinTasks = "arc_challenge, arc_easy, boolq, gsm8k, hellaswag, lambada_openai, mmlu, openbookqa, piqa, sciq, " +
 	"wikitext, winogrande"
 
-// ofTasks are the attributes that say what tasks are measured; like has what Required and Only are.
-func ofTasks(like Attr) []Attr {
+// ofTasks are the attributes that say which tasks are measured, for the types of only; tasks itself may be required.
+func ofTasks(required bool, only ...string) []Attr {
 	list := []Attr{
 		{Name: "tasks", Type: cty.DynamicPseudoType, Filled: true,
 			Doc: "Tasks to measure: names of built-in ones (" + builtinTasks + "), YAML files of lm-evaluation-harness, " +
@@ -27,9 +27,9 @@ func ofTasks(like Attr) []Attr {
 		{Name: "fewshot_seed", Type: cty.Number, Whole: true, Min: at(0), Max: at(maxWhole), Default: num(1234),
 			Doc: "Seed of the choice of examples, and of texts that are sampled."},
 	}
-	list[0].Required = like.Required
+	list[0].Required = required
 	for i := range list {
-		list[i].Only = like.Only
+		list[i].Only = only
 	}
 	return list
 }
@@ -92,7 +92,7 @@ var evaluateKind = Kind{Name: "evaluate", Types: []string{"perplexity", "generat
 		{Name: "seed", Type: cty.Number, Whole: true, Min: at(0), Max: at(maxWhole), Default: num(0),
 			Only: []string{"generation"},
 			Doc:  "Seed of the samples."},
-	}, ofTasks(Attr{Required: true, Only: []string{"tasks"}})...),
+	}, ofTasks(true, "tasks")...),
 	Exports: []Export{
 		{Name: "loss", Type: cty.Number, Late: true, Only: []string{"perplexity"},
 			Doc: "Mean negative log-likelihood in nats a token. Null if it is not finite; the run then names the " +
@@ -128,7 +128,7 @@ var evaluateKind = Kind{Name: "evaluate", Types: []string{"perplexity", "generat
 		{Name: "results", Type: cty.DynamicPseudoType, Late: true, Only: []string{"tasks"},
 			Doc: "By the name of a task or a group, an object of its metrics: `results[\"hellaswag\"].acc_norm`, and " +
 				"`acc_norm_stderr`, its standard error; `documents`; and of multiple choices `chance`, the accuracy of guessing. " +
-				"Beside them are `contamination`, `contaminated_ngrams`, `token_contamination` and `unchecked_documents` as of " +
+				"Beside them are `contamination`, `contaminated_ngrams`, `token_contamination` and `unchecked_documents` as in " +
 				"`perplexity`, and `clean`, an object of the metrics on the documents of which no n-gram of words was found: " +
 				"`results[\"hellaswag\"].clean.acc_norm`. They are null where they are not known. " +
 				"A metric of a filter has both names, `results[\"gsm8k\"][\"exact_match,strict-match\"]`."},

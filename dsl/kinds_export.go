@@ -6,7 +6,8 @@ import "github.com/zclconf/go-cty/cty"
 var exportKind = Kind{Name: "export", Types: []string{"huggingface", "gguf", "peft"}, Repeat: true, Runs: true,
 	Doc: "Writes a trained stage for other programs. `huggingface`: a folder that transformers reads, with `config.json`, " +
 		"safetensors, tokenizer files and `generation_config.json`. `gguf`: a file that llama.cpp and what is built " +
-		"on it read, with the tokenizer. `peft`: the LoRA adapters of a stage, apart from the model, as PEFT reads them. See [export.md](export.md).",
+		"on it read, with the tokenizer. `peft`: the LoRA adapters of a stage, apart from the model, as PEFT reads them. " +
+		"See [export.md](export.md).",
 	Attrs: []Attr{
 		{Name: "model", Ref: []string{"stage"}, Required: true, Doc: "Stage to export.",
 			Fixed: "the folder would hold another model than the one that is named here"},
@@ -23,9 +24,9 @@ var exportKind = Kind{Name: "export", Types: []string{"huggingface", "gguf", "pe
 			Doc: "Type of the matrices, by the names of llama.cpp's `--outtype`; vectors are F32. Default: that of the " +
 				"stage's weights, so that nothing is rounded. The file is `model-TYPE.gguf`."},
 		{Name: "base_model_name_or_path", Type: cty.String, Only: []string{"peft"},
-			Doc: "What PEFT loads the model by that the adapters are added to, the one that the stage starts from: a name on the hub, " +
-				"or a folder such as `export.huggingface.base.path`. Default: the `from` of the model block, or what was imported, " +
-				"where the stage starts from that."},
+			Doc: "Where PEFT finds the model that the adapters are added to, the one that the stage starts from: a name on the hub, " +
+				"or a folder such as `export.huggingface.base.path`. Default: the `from` of the model block, or the imported model, " +
+				"if the stage starts from it."},
 	},
 	Blocks: []Nested{{Name: "generation_config", Only: []string{"huggingface"},
 		Doc: "How text is generated unless a caller says otherwise, by the names of transformers' `generation_config.json`. Without " +

@@ -19,32 +19,32 @@ var memoryPlanKind = Kind{Name: "memory_plan", Repeat: true, Lazy: true,
 				"no adapters."},
 		{Name: "optimizer", Ref: []string{"optimizer"},
 			Doc: "The optimizer of the stages; default: an `adamw`, 16 bytes a trainable parameter. In bf16 with " +
-				"`bf16_stochastic_round` it takes 12, and with `state_dtype = \"int8\"` about 6; a parameter that " +
+				"`bf16_stochastic_round` it takes 12, and with `state_dtype = \"int8\"` too about 6; a parameter that " +
 				"`muon` trains takes 12, or with both about 5."},
 		{Name: "stages", Type: cty.Number, Whole: true, Min: at(1), Max: at(1000), Group: "split",
-			Doc: "Number of stages; exactly one of `stages` and `budget`, or with `device_memory` a number that is fixed."},
+			Doc: "Number of stages; exactly one of `stages` and `budget`. With `device_memory` it is optional."},
 		{Name: "budget", Type: cty.String, Bytes: true, Group: "split",
 			Doc: "Bytes of model states, such as `16 GiB`, for the largest stage; the plan has the fewest stages " +
 				"that fit. Exactly one of `stages`, `budget` and `device_memory`."},
 		{Name: "device_memory", Type: cty.String, Bytes: true,
-			Doc: "Bytes of a device, such as `24 GiB`, for [all that a stage takes](memory.md#a-plan-for-a-device): states, " +
+			Doc: "Bytes of a device, such as `24 GiB`, for [everything that a stage takes](memory.md#a-plan-for-a-device): states, " +
 				"activations, logits and workspace, exactly as the stages are compiled. The plan has the fewest stages that " +
-				"fit, or `stages`, and for each the settings that cost least time. It is for the kind of device that `plan` is for."},
+				"fit, or `stages`, and for each stage the settings that cost the least time. It is for the kind of device that `plan` is for."},
 		{Name: "sequence_length", Type: cty.Number, Whole: true, Min: at(1), Max: at(1 << 24), Unit: "tokens",
-			Doc: "With `device_memory`: that of the stages."},
+			Doc: "With `device_memory`: the `sequence_length` of the stages."},
 		{Name: "batch_size", Type: cty.Number, Whole: true, Min: at(1), Max: at(1 << 24), Unit: "sequences",
-			Doc: "With `device_memory`: that of the stages."},
+			Doc: "With `device_memory`: the `batch_size` of the stages."},
 		{Name: "objective", Type: cty.String, OneOf: []string{"loss", "memory", "time"},
-			Doc: "With `device_memory`, what is best among plans of as many stages. `loss`, the default: the lowest by the " +
-				"scaling law, that of the largest early stages. `memory`: the smallest peak. `time`: the fewest operations."},
+			Doc: "With `device_memory`, which of the plans with equally many stages is best. `loss`, the default: the lowest loss by the " +
+				"scaling law, which large early stages have. `memory`: the smallest peak. `time`: the fewest operations."},
 		{Name: "updates", Type: strings_, Filled: true,
 			Doc: "With `device_memory`: the values of a stage's `update` that the plan may choose from, the preferred one first; " +
 				"default: `[\"separate\"]`."},
 		{Name: "tokens", Type: cty.Number, Above: at(0), Max: at(1e18), Unit: "tokens",
-			Doc: "With `device_memory`: those of the whole run, of which each stage has the same share, for the forecasts of " +
+			Doc: "With `device_memory`: the tokens of the whole run, shared equally among the stages, for the forecasts of " +
 				"loss and time; default: 20 a parameter."},
 		{Name: "position", Type: cty.String, OneOf: []string{"upper", "intermediate", "lower", "even"},
-			Doc: "With `device_memory`: that of the stages' `grow`; default: `upper`."},
+			Doc: "With `device_memory`: the `position` of the stages' `grow`; default: `upper`."},
 		{Name: "precision", Type: cty.String, Default: str("bf16"), OneOf: []string{"bf16", "fp32"},
 			Doc: "Precision of the stages: a frozen parameter takes 2 bytes in bf16 and 4 in fp32."},
 		{Name: "frozen_dtype", Type: cty.String, OneOf: []string{"nf4", "int8", "bf16"},
@@ -56,22 +56,24 @@ var memoryPlanKind = Kind{Name: "memory_plan", Repeat: true, Lazy: true,
 			Doc: "Leaves embeddings, head and final norm out of the objective, as the paper's formula does."},
 	},
 	Blocks: []Nested{{Name: "alternative", Repeat: true,
-		Doc: "With `device_memory`: another optimizer that the plan may choose, such as one whose states are smaller. Of equal " +
-			"plans, the first optimizer's is taken.",
+		Doc: "With `device_memory`: another optimizer that the plan may choose, such as one with smaller states. Among equal " +
+			"plans, the one with the first optimizer is taken.",
 		Attrs: []Attr{{Name: "optimizer", Ref: []string{"optimizer"}, Required: true, Doc: "The optimizer."}}}},
 	Exports: []Export{
 		{Name: "layers", Type: cty.List(cty.Number), From: []string{"stages", "budget", "device_memory"},
 			Doc: "Layers to add in each stage."},
 		{Name: "micro_batch_size", Type: cty.List(cty.Number), From: ofDevice,
-			Doc: "Of a plan for `device_memory`, for each stage; null of others."},
-		{Name: "activation_checkpointing", Type: cty.List(cty.String), From: ofDevice, Doc: "The same."},
-		{Name: "update", Type: cty.List(cty.String), From: ofDevice, Doc: "The same."},
+			Doc: "With `device_memory`: the setting of each stage; null otherwise."},
+		{Name: "activation_checkpointing", Type: cty.List(cty.String), From: ofDevice,
+			Doc: "With `device_memory`: the setting of each stage; null otherwise."},
+		{Name: "update", Type: cty.List(cty.String), From: ofDevice,
+			Doc: "With `device_memory`: the setting of each stage; null otherwise."},
 		{Name: "device_bytes", Type: cty.List(cty.Number), From: ofDevice,
-			Doc: "The same: what each stage takes on the device."},
+			Doc: "With `device_memory`: what each stage takes on the device; null otherwise."},
 		{Name: "optimizer", Type: cty.Number, From: ofDevice,
-			Doc: "Of a plan for `device_memory`, which optimizer: 0 for `optimizer`, 1 for the first `alternative`, and so on."},
+			Doc: "With `device_memory`: the chosen optimizer, 0 for `optimizer`, 1 for the first `alternative`, and so on; null otherwise."},
 		{Name: "forecast_loss", Type: cty.Number, From: ofDevice,
-			Doc: "Of a plan for `device_memory`, the loss by the scaling law, nats a token."},
+			Doc: "With `device_memory`: the loss by the scaling law, nats a token; null otherwise."},
 		{Name: "stages", Type: cty.Number, From: []string{"stages", "budget", "device_memory"}, Doc: "Number of stages."},
 		{Name: "peak_bytes", Type: cty.Number, From: []string{"stages", "budget", "device_memory"},
 			Doc: "Model states of the largest stage."},
@@ -106,9 +108,9 @@ var stageKind = Kind{Name: "stage", Repeat: true, Runs: true,
 				"`lm_head`, `norm` (the final norm), `layers:A-B`, or a pattern of parameter names."},
 		{Name: "frozen_dtype", Type: cty.String, OneOf: []string{"nf4", "int8", "bf16"},
 			Doc: "How the device stores the projections of frozen layers; by default as `precision` says. `nf4`: 4.13 bits " +
-				"a parameter, QLoRA's NormalFloat with double quantisation. `int8`: 8 bits and a scale for each row, as " +
-				"LLM.int8(). `bf16`: 16 bits, beside `precision = \"fp32\"`. A product multiplies by what that stands for, and so " +
-				"does [what the stage ends with](methods.md#frozen-weights-in-fewer-bits)."},
+				"a parameter, QLoRA's NormalFloat with double quantisation. `int8`: 8 bits and a scale for each row, as in " +
+				"LLM.int8(). `bf16`: 16 bits, beside `precision = \"fp32\"`. Products multiply by the stored values, and the stage " +
+				"[ends with them](methods.md#frozen-weights-in-fewer-bits)."},
 		{Name: "adapter", Ref: []string{"peft"},
 			Doc: "Adapters on the frozen projections; merged when the stage ends."},
 		{Name: "precision", Type: cty.String, Default: str("fp32"), OneOf: []string{"fp32", "bf16"},
@@ -121,7 +123,7 @@ var stageKind = Kind{Name: "stage", Repeat: true, Runs: true,
 		{Name: "grow", Label: []string{"interpolation", "stack", "copy", "midas", "random"},
 			Doc: "Adds layers to the model of `from`. `interpolation` puts each new layer between two " +
 				"neighbours; `copy` doubles a layer in place; `stack` repeats the layers on top; `midas` doubles the " +
-				"block of layers in the middle; `random` puts layers on top that start as those of a fresh model do.",
+				"block of layers in the middle; `random` puts layers with fresh random weights on top.",
 			Attrs: []Attr{
 				{Name: "layers", Type: cty.Number, Whole: true, Min: at(1), Max: at(maxLayers), Required: true,
 					Doc: "How many to add."},
@@ -134,8 +136,8 @@ var stageKind = Kind{Name: "stage", Repeat: true, Runs: true,
 					Doc: "New layers start as the identity: what each adds to the residual stream is zero."},
 				{Name: "moments", Type: cty.String, Default: str("kept"), OneOf: []string{"kept", "zeroed", "mapped"},
 					Doc: "What becomes of the optimizer's moments. `kept`: old weights that go on training keep theirs, and " +
-						"new ones begin with zeros. `zeroed`: all begin with zeros. `mapped`: also those of a new layer are made " +
-						"of the moments of the layers that it is made of."},
+						"new ones begin with zeros. `zeroed`: all begin with zeros. `mapped`: as `kept`, and the moments of a new " +
+						"layer are made from those of the same layers as its weights."},
 			}},
 		{Name: "train", Required: true, Doc: "What to train on, and how long.",
 			Attrs: []Attr{
@@ -187,15 +189,15 @@ var stageKind = Kind{Name: "stage", Repeat: true, Runs: true,
 					Doc: "Horizon as floating-point operations of the compiled step."},
 				{Name: "epochs", Type: cty.Number, Above: at(0), Max: at(1e6), Unit: "passes over the data", Group: "horizon",
 					Doc: "Horizon as passes over the conversations of `sft`, which must be local: the plan counts them, or " +
-						"the run once it has trained the tokenizer."},
+						"the run does once the tokenizer is trained."},
 				{Name: "stop_at", Type: cty.Number, Above: at(0), Max: at(1), Default: num(1),
 					Doc: "Share of the horizon after which the stage ends (and the next may grow). If it alone is " +
 						"raised, the stage goes on from its end."},
 				{Name: "activation_checkpointing", Type: cty.String, Default: str("none"),
-					Doc: "`none`, `block`, `auto`, or a number of layers. `block` keeps only the input of each layer and computes the rest again in the backward " +
-						"pass: less memory, about a third more FLOPs, the same bits. `auto` does this for as " +
-						"few layers as make the stage fit the device, and a number for so many, from the bottom. `plan` says " +
-						"what it costs."},
+					Doc: "`none`, `block`, `auto`, or a number of layers. `block` keeps only the input of each layer and computes the " +
+						"rest again in the backward pass: less memory, about a third more FLOPs, the same bits. `auto` does this " +
+						"for as few layers as make the stage fit the device, and a number does it for that many layers, from the " +
+						"bottom. `plan` says what it costs."},
 				{Name: "update", Type: cty.String, Default: str("separate"), OneOf: []string{"separate", "fused"},
 					Doc: "When weights are updated. `separate`: after the backward pass, when the gradients of all " +
 						"parameters are complete. `fused`: each parameter within the backward pass, as soon as its " +

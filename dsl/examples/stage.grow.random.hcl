@@ -1,7 +1,7 @@
 stage "grown" {
   from = stage.seed
   grow "random" {
-    layers              = 5 # on top, as in a fresh model
+    layers              = 5 # on top, with fresh random weights
     function_preserving = false
   }
   train {
