@@ -42,7 +42,7 @@ def sample(weights):
 
 
 def nearest(x, code, absmax, out, _):
-    """The nearest codes, as bitsandbytes finds them on cards and where it has no code for a device."""
+    """The nearest codes, as bitsandbytes finds them on cards and on devices that it has no code for."""
     blocks = torch.nn.functional.pad(x.flatten(), (0, -x.numel() % BLOCK)).reshape(-1, BLOCK)
     absmax.copy_(blocks.abs().amax(1))
     scaled = blocks * (1.0 / absmax.clamp(min=1e-38)).view(-1, 1)
@@ -98,8 +98,8 @@ def muon(c, nesterov):
 
 
 def agreed(c):
-    """With the nearest codes. Its code for CPUs finds them in a table of 65,536 numbers equally far apart, which loses what is
-    smaller than 1/32,768 of a block's largest: second moments of most gradients here."""
+    """The case with the nearest codes. On CPUs, bitsandbytes finds codes in a table of 65,536 equally spaced numbers, which loses
+    numbers below 1/32,768 of a block's largest: most second moments here."""
     own = adamw(c)
     with mock.patch.object(ops, "_quant_blockwise_fp32_direct", nearest):
         exact = adamw(c)
@@ -133,7 +133,7 @@ def main():
         return
     with open(path) as f:
         old = json.load(f)
-    assert old["maps"] == new["maps"], "the maps of bitsandbytes are others"
+    assert old["maps"] == new["maps"], "the maps of bitsandbytes differ"
     a, b = (torch.tensor(flat(d), dtype=torch.float64) for d in (old, new))
     worst = float((a - b).abs().max())
     print(f"{path}: {len(a)} numbers, largest difference {worst:.1e}; maps of {len(new['maps'])} x 256 values are equal")

@@ -1,7 +1,7 @@
 """Optimizers of low memory, by their authors' code: galore-torch, fira, apollo-torch and transformers' Adafactor, in float64.
 
-SCALE is not on PyPI: it is the formula of its paper, in PyTorch. Writes the weights after some of 20 steps to a file, or with
--check compares them with those in it. What is changed of the others' code, and why, is in docs/decisions/0062.
+SCALE is not on PyPI, so it is written here by the formula of its paper. Writes the weights after some of 20 steps to a file, or
+with -check compares them with the file. docs/decisions/0062 says where the others' code is changed, and why.
 """
 import json
 import math
@@ -81,7 +81,7 @@ def drawn(self, gradient, proj_type):
 
 
 def vectors(self, weights, rank, type):
-    """galore-torch's singular vectors in float64 (it computes them in float32), which point where those before did."""
+    """galore-torch's singular vectors in float64 (it computes them in float32), each with the sign that the one before had."""
     u, _, vh = torch.linalg.svd(weights, full_matrices=False)
     p = vh[:rank] if type == "right" else u[:, :rank].T
     if self.ortho_matrix is not None:

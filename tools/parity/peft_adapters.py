@@ -17,9 +17,11 @@ import transformers as t
 from peft import AutoPeftModelForCausalLM, PeftModel
 
 TOKENIZER = Path(__file__).resolve().parents[2] / "fineweb" / "tokenizer" / "testdata" / "gpt2_style.json"
-PLAIN = dict(hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=64, initializer_range=0.1, pad_token_id=None)
-MODELS = {"llama": ("Llama", dict(attention_bias=True, mlp_bias=True)), "tied": ("Llama", dict(tie_word_embeddings=True)), "mistral": ("Mistral", dict(sliding_window=None)),
-          "qwen2": ("Qwen2", {}), "qwen3": ("Qwen3", dict(head_dim=8)), "olmo2": ("Olmo2", {}), "smollm3": ("SmolLM3", dict(pad_token_id=0))}
+PLAIN = dict(hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
+             max_position_embeddings=64, initializer_range=0.1, pad_token_id=None)
+MODELS = {"llama": ("Llama", dict(attention_bias=True, mlp_bias=True)), "tied": ("Llama", dict(tie_word_embeddings=True)),
+          "mistral": ("Mistral", dict(sliding_window=None)), "qwen2": ("Qwen2", {}),
+          "qwen3": ("Qwen3", dict(head_dim=8)), "olmo2": ("Olmo2", {}), "smollm3": ("SmolLM3", dict(pad_token_id=0))}
 # name, model, precision, freeze, target_modules, more of the peft block
 CASES = [(m, m, "fp32", ["*"], ["all-linear"], "") for m in MODELS] + [
     ("head", "llama", "fp32", ["*"], ["all-linear", "lm_head"], "use_rslora = true"),
@@ -36,7 +38,8 @@ def make(out):
     tok = json.loads(TOKENIZER.read_text())
     size = 1 + max([*tok["model"]["vocab"].values(), *(a["id"] for a in tok["added_tokens"])])
     (out / "tokenizer.json").write_text(json.dumps(tok))
-    blocks = ['data "text" "d" { source = "d.txt" }\ntokenizer "huggingface" "t" { file = "tokenizer.json" }\noptimizer "adamw" "o" { learning_rate = 2e-2 }\n']
+    blocks = ['data "text" "d" { source = "d.txt" }\ntokenizer "huggingface" "t" { file = "tokenizer.json" }\n'
+              'optimizer "adamw" "o" { learning_rate = 2e-2 }\n']
     for name, (family, settings) in MODELS.items():
         torch.manual_seed(7)
         config = getattr(t, family + "Config")(**(PLAIN | dict(vocab_size=size + 3, bos_token_id=0, eos_token_id=0) | settings))

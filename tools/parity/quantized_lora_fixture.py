@@ -37,7 +37,8 @@ def nf4(model):
     for parent, child, linear in projections(model):
         q = bnb.nn.Linear4bit(linear.in_features, linear.out_features, bias=linear.bias is not None, compute_dtype=torch.float32,
                               compress_statistics=True, quant_type="nf4")
-        q.weight = bnb.nn.Params4bit(linear.weight.data.clone(), requires_grad=False, compress_statistics=True, quant_type="nf4", blocksize=64)
+        q.weight = bnb.nn.Params4bit(linear.weight.data.clone(), requires_grad=False, compress_statistics=True, quant_type="nf4",
+                                        blocksize=64)
         if linear.bias is not None:
             q.bias = linear.bias
         setattr(parent, child, q.to("cpu"))

@@ -56,15 +56,20 @@ SHORT = 24  # tokens, fewer than most rows have
 
 
 def cut(model, tok, data, on):
-    """What TRL makes of rows that do not fit into a sequence: ids, labels and the loss on all of them, by each way to cut them."""
+    """What TRL makes of rows that do not fit into a sequence, by each way to cut them: ids, labels and the loss on all of them."""
     ways = {}
     for way in ("keep_start", "keep_end", "wrapped"):
         with tempfile.TemporaryDirectory() as tmp:
-            args = SFTConfig(output_dir=tmp, max_length=SHORT, packing=way == "wrapped", packing_strategy="wrapped" if way == "wrapped" else "bfd", padding_free=False,
-                             truncation_mode="keep_start" if way == "wrapped" else way, assistant_only_loss=on == "assistant", completion_only_loss={"assistant": None, "completion": True, "all": False}[on],
-                             report_to=[], per_device_train_batch_size=64, use_cpu=True, bf16=False, shuffle_dataset=False, dataset_num_proc=None, gradient_checkpointing=False)
+            wrapped = way == "wrapped"
+            args = SFTConfig(output_dir=tmp, max_length=SHORT, packing=wrapped, packing_strategy="wrapped" if wrapped else "bfd",
+                             padding_free=False, truncation_mode="keep_start" if wrapped else way,
+                             assistant_only_loss=on == "assistant",
+                             completion_only_loss={"assistant": None, "completion": True, "all": False}[on],
+                             report_to=[], per_device_train_batch_size=64, use_cpu=True, bf16=False, shuffle_dataset=False,
+                             dataset_num_proc=None, gradient_checkpointing=False)
             model.set_attn_implementation("eager")
-            t = SFTTrainer(model=copy.deepcopy(model), args=args, train_dataset=Dataset.from_list(copy.deepcopy(data)), processing_class=tok)
+            t = SFTTrainer(model=copy.deepcopy(model), args=args, train_dataset=Dataset.from_list(copy.deepcopy(data)),
+                           processing_class=tok)
             d = t.train_dataset
             ids, labels = d["input_ids"][:], d["labels"][:]
             batch = t.data_collator([{"input_ids": i, "labels": l} for i, l in zip(ids, labels)])
