@@ -13,22 +13,13 @@ type format struct {
 	bytes func(s Shape) int64
 	// quantize fills to, which is zero, from the elements. Every one of them is finite.
 	quantize func(to []byte, v []float32, s Shape)
-	// dequantize gives the elements from number at on.
-	dequantize func(to []float32, from []byte, s Shape, at int)
+	// decoder returns what gives elements, which are numbered row by row, from number at on.
+	decoder func(from []byte, s Shape) func(to []float32, at int)
 }
 
 var formats = map[DType]format{
-	NF4:     {nf4Bytes, quantizeNF4, decoded(nf4Decoder)},
-	RowInt8: {int8Bytes, quantizeInt8, decoded(int8Decoder)},
-}
-
-// decoder gives what dequantizes elements of one matrix.
-type decoder func(from []byte, s Shape) func(to []float32, at int)
-
-var decoders = map[DType]decoder{NF4: nf4Decoder, RowInt8: int8Decoder}
-
-func decoded(d decoder) func(to []float32, from []byte, s Shape, at int) {
-	return func(to []float32, from []byte, s Shape, at int) { d(from, s)(to, at) }
+	NF4:     {nf4Bytes, quantizeNF4, nf4Decoder},
+	RowInt8: {int8Bytes, quantizeInt8, int8Decoder},
 }
 
 // Stored reports whether d is a format of frozen matrices. They are the right operand of products, which take them apart
@@ -64,14 +55,16 @@ func (t Type) Decode(b []byte) []float32 {
 	if !ok {
 		return BytesFloat32(b, t.DType)
 	}
-	v := make([]float32, t.Shape.Elems())
+	v, decode := make([]float32, t.Shape.Elems()), f.decoder(b, t.Shape)
 	const piece = 1 << 16
-	inPieces(len(v), piece, func(lo, hi int) { f.dequantize(v[lo:hi], b, t.Shape, lo) })
+	inPieces(len(v), piece, func(lo, hi int) { decode(v[lo:hi], lo) })
 	return v
 }
 
-// Decoder returns what gives elements of a stored matrix, which are numbered row by row, from number at on.
-func (t Type) Decoder(b []byte) func(to []float32, at int) { return decoders[t.DType](b, t.Shape) }
+// Decoder returns what gives elements of a quantised tensor, which are numbered row by row, from number at on.
+func (t Type) Decoder(b []byte) func(to []float32, at int) {
+	return formats[t.DType].decoder(b, t.Shape)
+}
 
 // Finite returns an error that names the first element that is not finite.
 func (t Type) Finite(v []float32) error {
