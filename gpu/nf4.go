@@ -1,10 +1,6 @@
 package gpu
 
-import (
-	"math"
-	"slices"
-	"sort"
-)
+import "sort"
 
 // NF4 is the 4-bit NormalFloat of QLoRA with double quantisation (Dettmers et al. 2023, arXiv 2305.14314), as
 // bitsandbytes stores it. Blocks of 64 elements go on from row to row, and the last may be shorter. A block has the scale
@@ -36,29 +32,8 @@ var nf4Pairs = func() (p [256][2]float32) {
 	return p
 }()
 
-// scaleMap is the dynamic map with a sign of Dettmers (2016, arXiv 1511.04561): values of seven decades, each with twice
-// as many as the one below, between 0.1 and 1 times a power of ten. It is made as bitsandbytes makes it, in fp32.
-var scaleMap = func() (m [256]float32) {
-	values := []float32{0, 1}
-	for e := range 7 {
-		n := 1 << e
-		least := float64(float32(0.1))
-		step := float64(float32(float32(1-least) / float32(n)))
-		bound := func(i int) float32 { // as torch.linspace, from both ends and rounded once
-			if i < (n+1)/2 {
-				return float32(least + step*float64(i))
-			}
-			return float32(1 - step*float64(n-i))
-		}
-		for i := range n {
-			x := float32(math.Pow10(e-6)) * float32(float32(bound(i)+bound(i+1))/2)
-			values = append(values, x, -x)
-		}
-	}
-	slices.Sort(values)
-	copy(m[:], values)
-	return m
-}()
+// scaleMap is the dynamic map with a sign (Dettmers 2016, arXiv 1511.04561).
+var scaleMap = codes[Dynamic8].Values
 
 // between are the borders of a map: what lies above one is nearer to the next value.
 func between(values []float32) []float32 {
