@@ -60,20 +60,18 @@ func level(x float32) (i int) {
 type nf4Parts struct{ mean, groups, scales, codes []byte }
 
 func nf4PartsOf(b []byte, n int) (p nf4Parts) {
-	blocks := ceil(n, nf4Block)
-	groups := ceil(blocks, scaleBlock)
+	scales := int(blocks(n, nf4Block))
+	groups := blocks(scales, scaleBlock)
 	p.mean, b = b[:4], b[4:]
 	p.groups, b = b[:4*groups], b[4*groups:]
-	p.scales, p.codes = b[:blocks], b[blocks:]
+	p.scales, p.codes = b[:scales], b[scales:]
 	return p
 }
 
-func ceil(n, size int) int { return n/size + min(n%size, 1) }
-
 func nf4Bytes(s Shape) int64 {
 	n := s.Elems()
-	blocks := ceil(n, nf4Block)
-	return Sum(4, Product(4, int64(ceil(blocks, scaleBlock))), int64(blocks), int64(ceil(n, 2)))
+	scales := blocks(n, nf4Block)
+	return Sum(4, Product(4, blocks(int(scales), scaleBlock)), scales, blocks(n, 2))
 }
 
 // scale is that of a block.
@@ -81,8 +79,8 @@ func (p *nf4Parts) scale(block int) float32 {
 	return float32(scaleMap[p.scales[block]]*float32At(p.groups, block/scaleBlock)) + float32At(p.mean, 0)
 }
 
-// leastScale keeps the inverse of a scale finite.
-const leastScale = 1e-38
+// leastDivisor keeps the inverse of a scale finite.
+const leastDivisor = 1e-38
 
 func quantizeNF4(to []byte, v []float32, _ Shape) {
 	p := nf4PartsOf(to, len(v))
@@ -92,7 +90,7 @@ func quantizeNF4(to []byte, v []float32, _ Shape) {
 		for b := lo; b < hi; b++ {
 			block := v[b*nf4Block : min((b+1)*nf4Block, len(v))]
 			scales[b] = largest(block)
-			inverse := 1 / max(scales[b], leastScale)
+			inverse := 1 / max(scales[b], leastDivisor)
 			for i, x := range block {
 				at := b*nf4Block + i
 				p.codes[at/2] |= byte(level(x*inverse) << (4 * (1 - at%2)))
@@ -118,7 +116,7 @@ func quantizeNF4(to []byte, v []float32, _ Shape) {
 		if most == 0 {
 			continue
 		}
-		inverse := 1 / max(most, leastScale)
+		inverse := 1 / max(most, leastDivisor)
 		for i, x := range group {
 			x *= inverse
 			p.scales[g*scaleBlock+i] = byte(sort.Search(len(scaleBorders), func(i int) bool { return scaleBorders[i] >= x }))
