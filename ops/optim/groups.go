@@ -28,6 +28,12 @@ var (
 	_ Refreshing = Groups{}
 )
 
+// onProjections returns a combination of optimizers in which o has the projections, and rest everything else: embeddings
+// and head, whose rows are tokens; gains and biases, which are vectors; and adapters, which are of low rank.
+func onProjections(o, rest Optimizer) Groups {
+	return Groups{Main: o, List: []Group{{Kinds: []ops.Kind{ops.KindLinear}, Optimizer: o}, {Optimizer: rest}}}
+}
+
 func (g Group) takes(p ops.Param) bool {
 	return slices.Contains(g.Kinds, p.Kind) || matches(p, g.Patterns)
 }

@@ -207,6 +207,15 @@ func (s Slot) put(g *graph.Graph, w graph.Value) {
 	}
 }
 
+// step is what sgdw does to p: a step of alpha times the direction, and decay where p decays.
+func step(p ops.Param, alpha, decay float64, noDecay []string) gpu.Attrs {
+	a := gpu.Attrs{Alpha: alpha}
+	if decays(p, noDecay) {
+		a.WeightDecay = decay
+	}
+	return a
+}
+
 // decays reports whether weight decay applies to p: unless its name matches a pattern of noDecay, or, if that is nil,
 // to all but gains, biases and embeddings.
 func decays(p ops.Param, noDecay []string) bool {
@@ -224,6 +233,15 @@ func matches(p ops.Param, patterns []string) bool {
 		}
 	}
 	return false
+}
+
+// scalars are the learning rate of update t of p, and where rounding is stochastic the seed of its draws, the last.
+func scalars(p ops.Param, rate float64, t int64, stochastic bool) [gpu.HyperLen]float32 {
+	h := [gpu.HyperLen]float32{float32(rate)}
+	if stochastic {
+		h[3] = seed(p, t)
+	}
+	return h
 }
 
 // seed is the seed of stochastic rounding in update t of p: a whole number below 2^24, which float32 holds exactly.

@@ -113,9 +113,3 @@ func (a adamOf) bias(t int64) float32 {
 func drawn(p ops.Param, t int64, every int) float32 {
 	return float32(ops.Rand(uint64((t-1)/int64(every)), p.ID+"/projection").Uint32() >> 8)
 }
-
-// projects returns a combination of optimizers in which o has the projections, and rest all else: embeddings and head,
-// whose rows are tokens; gains and biases, which are vectors; and adapters, which are of low rank.
-func projects(o, rest Optimizer) Groups {
-	return Groups{Main: o, List: []Group{{Kinds: []ops.Kind{ops.KindLinear}, Optimizer: o}, {Optimizer: rest}}}
-}
