@@ -86,7 +86,7 @@ func quantizeNF4(to []byte, v []float32, _ Shape) {
 	p := nf4PartsOf(to, len(v))
 	scales := make([]float32, len(p.scales))
 	const piece = 1 << 10 // blocks; their codes are whole bytes
-	inPieces(len(scales), piece, func(lo, hi int) {
+	InPieces(len(scales), piece, func(lo, hi int) {
 		for b := lo; b < hi; b++ {
 			block := v[b*nf4Block : min((b+1)*nf4Block, len(v))]
 			scales[b] = largest(block)

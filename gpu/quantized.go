@@ -57,7 +57,7 @@ func (t Type) Decode(b []byte) []float32 {
 	}
 	v, decode := make([]float32, t.Shape.Elems()), f.decoder(b, t.Shape)
 	const piece = 1 << 16
-	inPieces(len(v), piece, func(lo, hi int) { decode(v[lo:hi], lo) })
+	InPieces(len(v), piece, func(lo, hi int) { decode(v[lo:hi], lo) })
 	return v
 }
 
@@ -76,8 +76,8 @@ func (t Type) Finite(v []float32) error {
 	return nil
 }
 
-// inPieces calls f with pieces of [0, n), at the same time.
-func inPieces(n, size int, f func(lo, hi int)) {
+// InPieces calls f with pieces of [0, n), as many at the same time as there are processors.
+func InPieces(n, size int, f func(lo, hi int)) {
 	var all sync.WaitGroup
 	limit := make(chan struct{}, runtime.GOMAXPROCS(0))
 	for lo := 0; lo < n; lo += size {
