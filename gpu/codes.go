@@ -32,7 +32,7 @@ type Codes struct {
 	Slope, Offset, Most [8]float32
 }
 
-// codes are those of each element type.
+// codes holds the Codes of each element type that has them.
 var codes = map[DType]*Codes{
 	// The dynamic map with a sign and without: seven decades of 10⁻⁷ to 1, each with twice as many magnitudes as the one
 	// below, and 0 and 1.

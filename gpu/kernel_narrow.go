@@ -41,8 +41,8 @@ var narrowKernels = []Kernel{
 
 func init() { register(narrowKernels...) }
 
-// Draws are the numbers of the elements of moments among those for which an update draws at random: none is that of an
-// element of the weight.
+// Draws are the numbers of the elements of moments among those for which an update draws at random: none is also the
+// number of an element of the weight.
 const (
 	DrawsOfM = 1 << 38
 	DrawsOfV = 2 << 38

@@ -46,7 +46,7 @@ func between(values []float32) []float32 {
 
 var nf4Borders, scaleBorders = [15]float32(between(nf4Levels[:])), [255]float32(between(scaleMap[:]))
 
-// level is the index of the level next to x.
+// level is the index of the level nearest to x.
 func level(x float32) (i int) {
 	for half := 8; half > 0; half /= 2 {
 		if nf4Borders[i+half-1] < x {
@@ -74,7 +74,7 @@ func nf4Bytes(s Shape) int64 {
 	return Sum(4, Product(4, blocks(int(scales), scaleBlock)), scales, blocks(n, 2))
 }
 
-// scale is that of a block.
+// scale is the scale of a block.
 func (p *nf4Parts) scale(block int) float32 {
 	return float32(scaleMap[p.scales[block]]*float32At(p.groups, block/scaleBlock)) + float32At(p.mean, 0)
 }

@@ -49,7 +49,7 @@ func (t Type) Encode(v []float32) []byte {
 	return b
 }
 
-// Decode is the inverse of Encode, but for what that rounded.
+// Decode is the inverse of Encode, up to rounding.
 func (t Type) Decode(b []byte) []float32 {
 	f, ok := formats[t.DType]
 	if !ok {

@@ -49,13 +49,13 @@ func (gs Groups) of(p ops.Param) Optimizer {
 	return gs.List[last].Optimizer
 }
 
-// Fits is that of the group of p.
+// Fits asks the optimizer of p.
 func (gs Groups) Fits(p ops.Param) error { return Fits(gs.of(p), []ops.Param{p}) }
 
-// Every is that of the group of p.
+// Every asks the optimizer of p.
 func (gs Groups) Every(p ops.Param) int { return Every(gs.of(p), p) }
 
-// Refresh is that of the slot's group.
+// Refresh leaves it to the optimizer of the slot's parameter.
 func (gs Groups) Refresh(g *graph.Graph, s Slot, finite graph.Value) {
 	gs.of(s.Param).(Refreshing).Refresh(g, s, finite)
 }

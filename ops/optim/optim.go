@@ -87,7 +87,7 @@ func (s State) padded(wide gpu.Shape) gpu.Shape {
 }
 
 // Scale is the name of the tensor that a checkpoint holds of the scales of a state in codes, for the parameter with this
-// id; Buffer is that of the codes.
+// id; Buffer names the tensor of the codes.
 func (s State) Scale(id string) string { return s.Name + "_scale/" + id }
 
 // Buffer is the name of the state's buffer, and of its tensor in a checkpoint, for the parameter with this id.
@@ -156,8 +156,8 @@ func Build(g *graph.Graph, o Optimizer, slots []Slot) (norm, coef graph.Value) {
 }
 
 // BuildEach is Build for a pass that updates each parameter as soon as its gradient is complete, so that no more than a few
-// gradients are in memory: the gradient of each parameter is clipped by its own norm, since that of all of them is not known
-// before the last. It returns the sum of squares of all gradients [1].
+// gradients are in memory: the gradient of each parameter is clipped by its own norm, since the norm of all of them is known
+// only after the last. It returns the sum of squares of all gradients [1].
 func BuildEach(g *graph.Graph, o Optimizer, slots []Slot) (squares graph.Value) {
 	for _, s := range slots {
 		g.At(s.Param.Layer, s.Param.Name)

@@ -58,7 +58,7 @@ func norm(name string) State {
 	return State{Name: name, Type: gpu.Type{Shape: gpu.Shape{1}, DType: gpu.F32}, Axes: []int{-1}}
 }
 
-// channels are those of the long side: a channel is what is projected.
+// channels are the rows or columns of a matrix that are projected, each to as many numbers as the rank.
 func (x subspace) channels(g *graph.Graph) channels { return channels{g, x.right} }
 
 // to casts a value, unless it is of the type.
@@ -69,7 +69,7 @@ func to(g *graph.Graph, x graph.Value, d gpu.DType) graph.Value {
 	return g.Op1("cast", gpu.Attrs{DType: d}, x)
 }
 
-// project gives the low gradient in fp32; the product, like that of back, is of the projection's type.
+// project gives the low gradient in fp32. It is multiplied in the type of the projection, as in back.
 func (x subspace) project(g *graph.Graph, p, grad graph.Value) graph.Value {
 	grad = to(g, grad, p.Type().DType)
 	if x.right {
