@@ -53,7 +53,7 @@ func (gs Groups) of(p ops.Param) Optimizer {
 func (gs Groups) Fits(p ops.Param) error { return Fits(gs.of(p), []ops.Param{p}) }
 
 // Every asks the optimizer of p.
-func (gs Groups) Every(p ops.Param) int { return Every(gs.of(p), p) }
+func (gs Groups) Every(p ops.Param) int { return interval(gs.of(p), p) }
 
 // Refresh leaves it to the optimizer of the slot's parameter.
 func (gs Groups) Refresh(g *graph.Graph, s Slot, finite graph.Value) {
