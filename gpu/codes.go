@@ -32,7 +32,7 @@ type Codes struct {
 	Slope, Offset, Most [8]float32
 }
 
-// codes are those of each element type.
+// codes holds the Codes of each element type that has them.
 var codes = map[DType]*Codes{
 	// The dynamic map with a sign and without: seven decades of 10⁻⁷ to 1, each with twice as many magnitudes as the one
 	// below, and 0 and 1.
@@ -43,7 +43,7 @@ var codes = map[DType]*Codes{
 
 func init() {
 	for d, c := range codes {
-		formats[d] = format{codeBytes, c.quantize, c.dequantize}
+		formats[d] = format{codeBytes, c.quantize, c.decoder}
 	}
 }
 
@@ -175,9 +175,11 @@ func (c *Codes) quantize(to []byte, v []float32, _ Shape) {
 	inBlocks(0, len(v), func(b, lo, hi int) { putFloat32(scales, b, c.Encode(to[lo:hi], v[lo:hi])) })
 }
 
-func (c *Codes) dequantize(to []float32, from []byte, s Shape, at int) {
+func (c *Codes) decoder(from []byte, s Shape) func(to []float32, at int) {
 	scales := from[ScalesAt(s.Elems()):]
-	inBlocks(at, at+len(to), func(b, lo, hi int) { c.Decode(to[lo-at:hi-at], from[lo:hi], float32At(scales, b)) })
+	return func(to []float32, at int) {
+		inBlocks(at, at+len(to), func(b, lo, hi int) { c.Decode(to[lo-at:hi-at], from[lo:hi], float32At(scales, b)) })
+	}
 }
 
 // CheckScales returns an error that names the first scale of a tensor of this type that no block can have: one that is

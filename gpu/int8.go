@@ -14,7 +14,7 @@ const int8Step = float32(1.0 / 127)
 func quantizeInt8(to []byte, v []float32, s Shape) {
 	cols := s.Cols()
 	codes := to[4*s.Rows():]
-	inPieces(s.Rows(), max(1, 1<<16/max(cols, 1)), func(lo, hi int) {
+	InPieces(s.Rows(), max(1, 1<<16/max(cols, 1)), func(lo, hi int) {
 		for r := lo; r < hi; r++ {
 			row := v[r*cols : (r+1)*cols]
 			most := largest(row)

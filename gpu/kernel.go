@@ -109,7 +109,8 @@ const SumBlock = 1 << 14
 // RowBlock is the number of rows one partial sum over rows covers.
 const RowBlock = 64
 
-func blocks(n, size int) int64 { return int64((n + size - 1) / size) }
+// blocks is the number of blocks of a size that hold n elements, of which the last may be shorter.
+func blocks(n, size int) int64 { return int64(n/size + min(n%size, 1)) }
 
 // arity checks the number of inputs.
 func arity(in []Type, least, most int) error {

@@ -123,19 +123,6 @@ var channelKernels = []Kernel{
 
 func init() { register(channelKernels...) }
 
-// hypers are the scalars of an update.
-var hypers = Type{Shape{HyperLen}, F32}
-
-// needTypes checks the first inputs, each of which is something.
-func needTypes(in []Type, what []string, want ...Type) error {
-	for i, t := range want {
-		if err := needType(what[i], in[i], t); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // inferScaled checks a matrix and as many factors as it has of something.
 func inferScaled(count func(Shape) int) func(Attrs, []Type) ([]Type, error) {
 	return func(_ Attrs, in []Type) ([]Type, error) {

@@ -18,12 +18,7 @@ func MatmulDims(a Attrs, x, y Type) (m, n, k int, err error) {
 		return 0, 0, 0, fmt.Errorf("an extent of %v or %v is zero", x, y)
 	}
 	if y.DType.Stored() {
-		if k2 < k {
-			k2 = k
-		}
-		if a.Cols > n {
-			n = a.Cols
-		}
+		k2, n = max(k2, k), max(n, a.Cols)
 	} else if a.Cols != 0 {
 		return 0, 0, 0, fmt.Errorf("takes the columns of %v as they are, not %d", y, a.Cols)
 	}

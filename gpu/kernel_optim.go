@@ -8,6 +8,9 @@ const HyperLen = 4
 
 var scalar = Type{Shape{1}, F32}
 
+// hypers are the scalars of an update.
+var hypers = Type{Shape{HyperLen}, F32}
+
 var adamwAttrs = []string{"Beta1", "Beta2", "Eps", "WeightDecay"}
 
 // optimKernels update weights.
@@ -100,11 +103,7 @@ func inferAdamW(states int) func(Attrs, []Type) ([]Type, error) {
 		if err := arity(in, n, n); err != nil {
 			return nil, err
 		}
-		if in[1].DType != F32 { // where many micro-batches are added up
-			if err := needSame("weight and gradient", in[0], in[1]); err != nil {
-				return nil, err
-			}
-		} else if err := needType("the gradient", in[1], Type{in[0].Shape, F32}); err != nil {
+		if err := needGradient(in[0], in[1]); err != nil {
 			return nil, err
 		}
 		outs := []Type{in[0]}
@@ -146,17 +145,28 @@ func inferSGDW(_ Attrs, in []Type) ([]Type, error) {
 	if in[0].DType != F32 {
 		return nil, fmt.Errorf("the weight is %v, not f32", in[0])
 	}
-	for _, x := range []struct {
-		what    string
-		t, want Type
-	}{
-		{"the direction", in[1], in[0]},
-		{"the clip coefficient", in[2], scalar},
-		{"hyper", in[3], Type{Shape{HyperLen}, F32}},
-	} {
-		if err := needType(x.what, x.t, x.want); err != nil {
-			return nil, err
+	return in[:1:1], needTypes(in[1:], []string{"the direction", "the clip coefficient", "hyper"}, in[0], scalar, hypers)
+}
+
+// needGradient checks that a gradient has the type of its weight, or f32, in which many micro-batches are added up.
+func needGradient(w, g Type) error {
+	if g.DType == F32 {
+		return needType("the gradient", g, Type{w.Shape, F32})
+	}
+	return needSame("weight and gradient", w, g)
+}
+
+// needScalars checks the last two inputs of an update: the clip coefficient and the scalars.
+func needScalars(in []Type) error {
+	return needTypes(in, []string{"the clip coefficient", "hyper"}, scalar, hypers)
+}
+
+// needTypes checks the first inputs, each of which is something.
+func needTypes(in []Type, what []string, want ...Type) error {
+	for i, t := range want {
+		if err := needType(what[i], in[i], t); err != nil {
+			return err
 		}
 	}
-	return in[:1:1], nil
+	return nil
 }

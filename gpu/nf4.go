@@ -1,10 +1,6 @@
 package gpu
 
-import (
-	"math"
-	"slices"
-	"sort"
-)
+import "sort"
 
 // NF4 is the 4-bit NormalFloat of QLoRA with double quantisation (Dettmers et al. 2023, arXiv 2305.14314), as
 // bitsandbytes stores it. Blocks of 64 elements go on from row to row, and the last may be shorter. A block has the scale
@@ -36,29 +32,8 @@ var nf4Pairs = func() (p [256][2]float32) {
 	return p
 }()
 
-// scaleMap is the dynamic map with a sign of Dettmers (2016, arXiv 1511.04561): values of seven decades, each with twice
-// as many as the one below, between 0.1 and 1 times a power of ten. It is made as bitsandbytes makes it, in fp32.
-var scaleMap = func() (m [256]float32) {
-	values := []float32{0, 1}
-	for e := range 7 {
-		n := 1 << e
-		least := float64(float32(0.1))
-		step := float64(float32(float32(1-least) / float32(n)))
-		bound := func(i int) float32 { // as torch.linspace, from both ends and rounded once
-			if i < (n+1)/2 {
-				return float32(least + step*float64(i))
-			}
-			return float32(1 - step*float64(n-i))
-		}
-		for i := range n {
-			x := float32(math.Pow10(e-6)) * float32(float32(bound(i)+bound(i+1))/2)
-			values = append(values, x, -x)
-		}
-	}
-	slices.Sort(values)
-	copy(m[:], values)
-	return m
-}()
+// scaleMap is the dynamic map with a sign (Dettmers 2016, arXiv 1511.04561).
+var scaleMap = codes[Dynamic8].Values
 
 // between are the borders of a map: what lies above one is nearer to the next value.
 func between(values []float32) []float32 {
@@ -71,7 +46,7 @@ func between(values []float32) []float32 {
 
 var nf4Borders, scaleBorders = [15]float32(between(nf4Levels[:])), [255]float32(between(scaleMap[:]))
 
-// level is the index of the level next to x.
+// level is the index of the level nearest to x.
 func level(x float32) (i int) {
 	for half := 8; half > 0; half /= 2 {
 		if nf4Borders[i+half-1] < x {
@@ -85,39 +60,37 @@ func level(x float32) (i int) {
 type nf4Parts struct{ mean, groups, scales, codes []byte }
 
 func nf4PartsOf(b []byte, n int) (p nf4Parts) {
-	blocks := ceil(n, nf4Block)
-	groups := ceil(blocks, scaleBlock)
+	scales := int(blocks(n, nf4Block))
+	groups := blocks(scales, scaleBlock)
 	p.mean, b = b[:4], b[4:]
 	p.groups, b = b[:4*groups], b[4*groups:]
-	p.scales, p.codes = b[:blocks], b[blocks:]
+	p.scales, p.codes = b[:scales], b[scales:]
 	return p
 }
 
-func ceil(n, size int) int { return n/size + min(n%size, 1) }
-
 func nf4Bytes(s Shape) int64 {
 	n := s.Elems()
-	blocks := ceil(n, nf4Block)
-	return Sum(4, Product(4, int64(ceil(blocks, scaleBlock))), int64(blocks), int64(ceil(n, 2)))
+	scales := blocks(n, nf4Block)
+	return Sum(4, Product(4, blocks(int(scales), scaleBlock)), scales, blocks(n, 2))
 }
 
-// scale is that of a block.
+// scale is the scale of a block.
 func (p *nf4Parts) scale(block int) float32 {
 	return float32(scaleMap[p.scales[block]]*float32At(p.groups, block/scaleBlock)) + float32At(p.mean, 0)
 }
 
-// leastScale keeps the inverse of a scale finite.
-const leastScale = 1e-38
+// leastDivisor keeps the inverse of a scale finite.
+const leastDivisor = 1e-38
 
 func quantizeNF4(to []byte, v []float32, _ Shape) {
 	p := nf4PartsOf(to, len(v))
 	scales := make([]float32, len(p.scales))
 	const piece = 1 << 10 // blocks; their codes are whole bytes
-	inPieces(len(scales), piece, func(lo, hi int) {
+	InPieces(len(scales), piece, func(lo, hi int) {
 		for b := lo; b < hi; b++ {
 			block := v[b*nf4Block : min((b+1)*nf4Block, len(v))]
 			scales[b] = largest(block)
-			inverse := 1 / max(scales[b], leastScale)
+			inverse := 1 / max(scales[b], leastDivisor)
 			for i, x := range block {
 				at := b*nf4Block + i
 				p.codes[at/2] |= byte(level(x*inverse) << (4 * (1 - at%2)))
@@ -143,7 +116,7 @@ func quantizeNF4(to []byte, v []float32, _ Shape) {
 		if most == 0 {
 			continue
 		}
-		inverse := 1 / max(most, leastScale)
+		inverse := 1 / max(most, leastDivisor)
 		for i, x := range group {
 			x *= inverse
 			p.scales[g*scaleBlock+i] = byte(sort.Search(len(scaleBorders), func(i int) bool { return scaleBorders[i] >= x }))

@@ -13,22 +13,13 @@ type format struct {
 	bytes func(s Shape) int64
 	// quantize fills to, which is zero, from the elements. Every one of them is finite.
 	quantize func(to []byte, v []float32, s Shape)
-	// dequantize gives the elements from number at on.
-	dequantize func(to []float32, from []byte, s Shape, at int)
+	// decoder returns what gives elements, which are numbered row by row, from number at on.
+	decoder func(from []byte, s Shape) func(to []float32, at int)
 }
 
 var formats = map[DType]format{
-	NF4:     {nf4Bytes, quantizeNF4, decoded(nf4Decoder)},
-	RowInt8: {int8Bytes, quantizeInt8, decoded(int8Decoder)},
-}
-
-// decoder gives what dequantizes elements of one matrix.
-type decoder func(from []byte, s Shape) func(to []float32, at int)
-
-var decoders = map[DType]decoder{NF4: nf4Decoder, RowInt8: int8Decoder}
-
-func decoded(d decoder) func(to []float32, from []byte, s Shape, at int) {
-	return func(to []float32, from []byte, s Shape, at int) { d(from, s)(to, at) }
+	NF4:     {nf4Bytes, quantizeNF4, nf4Decoder},
+	RowInt8: {int8Bytes, quantizeInt8, int8Decoder},
 }
 
 // Stored reports whether d is a format of frozen matrices. They are the right operand of products, which take them apart
@@ -58,20 +49,22 @@ func (t Type) Encode(v []float32) []byte {
 	return b
 }
 
-// Decode is the inverse of Encode, but for what that rounded.
+// Decode is the inverse of Encode, up to rounding.
 func (t Type) Decode(b []byte) []float32 {
 	f, ok := formats[t.DType]
 	if !ok {
 		return BytesFloat32(b, t.DType)
 	}
-	v := make([]float32, t.Shape.Elems())
+	v, decode := make([]float32, t.Shape.Elems()), f.decoder(b, t.Shape)
 	const piece = 1 << 16
-	inPieces(len(v), piece, func(lo, hi int) { f.dequantize(v[lo:hi], b, t.Shape, lo) })
+	InPieces(len(v), piece, func(lo, hi int) { decode(v[lo:hi], lo) })
 	return v
 }
 
-// Decoder returns what gives elements of a stored matrix, which are numbered row by row, from number at on.
-func (t Type) Decoder(b []byte) func(to []float32, at int) { return decoders[t.DType](b, t.Shape) }
+// Decoder returns what gives elements of a quantised tensor, which are numbered row by row, from number at on.
+func (t Type) Decoder(b []byte) func(to []float32, at int) {
+	return formats[t.DType].decoder(b, t.Shape)
+}
 
 // Finite returns an error that names the first element that is not finite.
 func (t Type) Finite(v []float32) error {
@@ -83,8 +76,8 @@ func (t Type) Finite(v []float32) error {
 	return nil
 }
 
-// inPieces calls f with pieces of [0, n), at the same time.
-func inPieces(n, size int, f func(lo, hi int)) {
+// InPieces calls f with pieces of [0, n), as many at the same time as there are processors.
+func InPieces(n, size int, f func(lo, hi int)) {
 	var all sync.WaitGroup
 	limit := make(chan struct{}, runtime.GOMAXPROCS(0))
 	for lo := 0; lo < n; lo += size {

@@ -114,7 +114,7 @@ func same(t *testing.T, s gpu.Shape, what string, got, want []float32, tol float
 
 // A part of a matrix is the same as that part of all of it, wherever it begins.
 func TestDecodesParts(t *testing.T) {
-	for _, d := range []gpu.DType{gpu.NF4, gpu.RowInt8} {
+	for _, d := range []gpu.DType{gpu.NF4, gpu.RowInt8, gpu.Dynamic8, gpu.Linear8} {
 		x := gpu.Type{Shape: gpu.Shape{5, 67}, DType: d}
 		b := x.Encode(weights(x.Shape))
 		all := x.Decode(b)

@@ -1,6 +1,7 @@
 package cpu
 
 import (
+	"cmp"
 	"math"
 
 	"stepflow/gpu"
@@ -96,10 +97,8 @@ func bindEMASquares(_ *Device, l *loaded, x *gpu.Launch) func() {
 }
 
 func bindRowFactors(_ *Device, l *loaded, x *gpu.Launch) func() {
-	from, coef, y, n := l.f32(x.In[0]), l.f32(x.In[1]), l.f32(x.Out[0]), x.Attrs.Rows
-	if n == 0 {
-		n = len(from)
-	}
+	from, coef, y := l.f32(x.In[0]), l.f32(x.In[1]), l.f32(x.Out[0])
+	n := cmp.Or(x.Attrs.Rows, len(from))
 	return func() {
 		var mean float64
 		for _, v := range from[:n] {

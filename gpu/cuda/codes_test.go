@@ -12,33 +12,17 @@ import (
 
 var update = flag.Bool("update", false, "write the tables of kernels/codes.cu")
 
-const codesHead = `// Blocks of codes, as gpu.Codes describes them. Written by go test ./gpu/cuda -run TestTablesOfCodes -update.
-#include "common.cuh"
-
-#ifndef STEPFLOW_EMU
-typedef unsigned char uint8_t;
-#endif
-
-struct Codes {
-  float values[256], zero, bounds[7], slope[8], offset[8], most[8];
-};
-
-// code_of is the code nearest to x, a number from -1 to 1. No product and sum may become one operation.
-DEVICE uint8_t code_of(const Codes *c, float x) {
-  float a = fabsf(x);
-  int i = 0;
-#pragma unroll
-  for (int b = 0; b < 7; b++) i += a >= c->bounds[b];
-  float k = fminf(__fadd_rn(__fmul_rn(c->slope[i], a), c->offset[i]), c->most[i]);
-  int q = (int)c->zero + (x < 0 ? -(int)k : (int)k);
-  return (uint8_t)(q < 0 ? 0 : q);
-}
-
-#define LEAST_SCALE %s
-`
-
-// TestTablesOfCodes: the kernels have the tables of package gpu.
+// TestTablesOfCodes: the kernels have the tables of package gpu. They end kernels/codes.cu, from the least scale on.
 func TestTablesOfCodes(t *testing.T) {
+	const path, first = "kernels/codes.cu", "#define LEAST_SCALE "
+	got, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	code, _, ok := strings.Cut(string(got), first)
+	if !ok {
+		t.Fatalf("%s has no line %q", path, first)
+	}
 	var b strings.Builder
 	number := func(x float32) string {
 		if x == float32(int(x)) {
@@ -46,7 +30,7 @@ func TestTablesOfCodes(t *testing.T) {
 		}
 		return fmt.Sprintf("%gf", x)
 	}
-	fmt.Fprintf(&b, codesHead, number(gpu.LeastScale))
+	fmt.Fprintf(&b, "%s%s%s\n", code, first, number(gpu.LeastScale))
 	for _, d := range []gpu.DType{gpu.Dynamic8, gpu.UDynamic8, gpu.Linear8} {
 		c := d.Codes()
 		fmt.Fprintf(&b, "\nstatic __device__ const float %v[] = {", d)
@@ -60,17 +44,13 @@ func TestTablesOfCodes(t *testing.T) {
 		}
 		b.WriteString("\n};\n")
 	}
-	const path = "kernels/codes.cu"
-	if *update {
-		if err := os.WriteFile(path, []byte(b.String()), 0o644); err != nil {
-			t.Fatal(err)
-		}
+	if string(got) == b.String() {
+		return
 	}
-	got, err := os.ReadFile(path)
-	if err != nil {
+	if !*update {
+		t.Fatalf("%s is not what package gpu has: run the test with -update", path)
+	}
+	if err := os.WriteFile(path, []byte(b.String()), 0o644); err != nil {
 		t.Fatal(err)
-	}
-	if string(got) != b.String() {
-		t.Errorf("%s is not what package gpu has: run the test with -update", path)
 	}
 }

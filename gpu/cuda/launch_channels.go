@@ -1,6 +1,10 @@
 package cuda
 
-import "stepflow/gpu"
+import (
+	"cmp"
+
+	"stepflow/gpu"
+)
 
 // The kernels on vectors of a channel each that add something up are one block.
 const vectorThreads = 512
@@ -40,19 +44,15 @@ func bindChannelFactors(b *binder, x *gpu.Launch) work {
 }
 
 func bindEMASquares(b *binder, x *gpu.Launch) work {
-	n, rows := elems(x.Out[0]), int64(x.Attrs.Rows)
-	if rows == 0 {
-		rows = n
-	}
+	n := elems(x.Out[0])
+	rows := cmp.Or(int64(x.Attrs.Rows), n)
 	return work{vectorCall("ema_squares", n, b.at(x.Out[0]), b.at(x.In[0]), b.at(x.In[1]), b.at(x.In[2]), b.at(x.In[3]),
 		float32(x.Attrs.Cols), rows, float32(x.Attrs.Eps))}
 }
 
 func bindRowFactors(b *binder, x *gpu.Launch) work {
-	n, rows := int(elems(x.Out[0])), x.Attrs.Rows
-	if rows == 0 {
-		rows = n
-	}
+	n := int(elems(x.Out[0]))
+	rows := cmp.Or(x.Attrs.Rows, n)
 	return work{newCall("row_factors", [3]int{1, 1, 1}, vectorThreads, reduceRoom, n, rows, b.at(x.Out[0]), b.at(x.In[0]),
 		b.at(x.In[1]))}
 }

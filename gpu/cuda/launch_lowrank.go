@@ -1,6 +1,10 @@
 package cuda
 
-import "stepflow/gpu"
+import (
+	"cmp"
+
+	"stepflow/gpu"
+)
 
 func bindAdam(b *binder, x *gpu.Launch) work {
 	a := x.Attrs
@@ -18,11 +22,7 @@ func bindAdam(b *binder, x *gpu.Launch) work {
 
 func bindRandomMatrix(b *binder, x *gpu.Launch) work {
 	a := x.Attrs
-	counted := a.Lo
-	if counted == 0 {
-		counted = a.Cols
-	}
-	return work{rowCall("random_matrix", a.DType, a.Rows, a.Cols, counted, b.at(x.Out[0]), b.at(x.In[0]), float32(a.Alpha))}
+	return work{rowCall("random_matrix", a.DType, a.Rows, a.Cols, cmp.Or(a.Lo, a.Cols), b.at(x.Out[0]), b.at(x.In[0]), float32(a.Alpha))}
 }
 
 func bindAlignRows(b *binder, x *gpu.Launch) work {

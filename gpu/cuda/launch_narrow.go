@@ -15,7 +15,7 @@ const (
 	narrowTurns = 4                       // blocks of codes that a warp has, unless there are maxBlocks blocks of threads
 )
 
-// scales is where those of an operand in codes lie.
+// scales is where the scales of an operand in codes lie; 0 for an operand that has none.
 func (b *binder) scales(o gpu.Operand) Pointer {
 	if !o.Type.DType.Quantized() {
 		return 0

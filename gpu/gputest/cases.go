@@ -30,8 +30,8 @@ var floats32 = map[string][]int{
 // bf16 is the case with bf16 operands; false for kernels that take none, or that name them themselves.
 func (c Case) bf16() (Case, bool) {
 	switch c.Kernel {
-	case "adamw", "adamw_master", "adamw_stochastic", "adamw_narrow", "adamw_narrow_master", "clip", "ema", "ema_narrow", "sgdw", "inverse_rms", "channel_factors", "ema_squares",
-		"row_factors", "scale_rate", "adam", "random_matrix", "align_rows", "eigh":
+	case "adamw", "adamw_master", "adamw_stochastic", "adamw_narrow", "adamw_narrow_master", "clip", "ema", "ema_narrow", "sgdw",
+		"inverse_rms", "channel_factors", "ema_squares", "row_factors", "scale_rate", "adam", "random_matrix", "align_rows", "eigh":
 		return c, false
 	}
 	in := append([]gpu.Type(nil), c.In...)
@@ -157,7 +157,8 @@ func rows(n, cols int) (list []Case) {
 	list = []Case{
 		{Kernel: "bias_add", In: ops(x, w), Tol: 1e-7},
 		{Kernel: "uniform_noise", Attrs: gpu.Attrs{Alpha: 0.5}, In: ops(x, f32(2)), Positive: []int{1}, Large: []int{1}, Tol: 1e-7},
-		{Kernel: "uniform_noise", Attrs: gpu.Attrs{Alpha: 2, Cols: (cols + 1) / 2}, In: ops(x, f32(2)), Positive: []int{1}, Large: []int{1}, Tol: 1e-7},
+		{Kernel: "uniform_noise", Attrs: gpu.Attrs{Alpha: 2, Cols: (cols + 1) / 2}, In: ops(x, f32(2)), Positive: []int{1},
+			Large: []int{1}, Tol: 1e-7},
 		{Kernel: "sum_rows", In: ops(x), Tol: 2e-6},
 		{Kernel: "sum_rows", In: ops(x, w), Tol: 2e-6},
 	}

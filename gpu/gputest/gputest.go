@@ -180,7 +180,7 @@ func Inputs(c Case, seed uint64) [][]float64 {
 			case t.DType == gpu.I32:
 				v[j] = float64(c.Ints[0] + r.IntN(c.Ints[1]-c.Ints[0]))
 			case positive[i]:
-				v[j] = 0.1 + r.Float64()
+				v[j] = size * (0.1 + r.Float64())
 			default:
 				v[j] = size * r.NormFloat64()
 			}

@@ -25,7 +25,7 @@ func narrowAdamW(w gpu.Type, moments gpu.DType, master bool, tensor ...int) Case
 	return c
 }
 
-// narrowEMA is that of a moving average of gradients.
+// narrowEMA is an update of a moving average of gradients.
 func narrowEMA(g gpu.Type, moment gpu.DType, tensor ...int) Case {
 	return Case{Kernel: "ema_narrow", Attrs: gpu.Attrs{Beta1: 0.95, Beta2: 0.95},
 		In: ops(gpu.Type{Shape: tensor, DType: moment}, g, f32(1), f32(gpu.HyperLen)), Positive: []int{3}, Tol: 1e-6}

@@ -9,7 +9,7 @@ import (
 
 func init() { maps.Copy(kernels, channelKernels) }
 
-// channelKernels are those of gpu's table of the same name.
+// channelKernels computes the kernels of gpu's table of the same name.
 var channelKernels = map[string]func(a gpu.Attrs, in, out []mat){
 	"row_squares": func(_ gpu.Attrs, in, out []mat) {
 		out[0].each(func(_, r int) (s float64) {

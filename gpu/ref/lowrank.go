@@ -11,7 +11,7 @@ import (
 
 func init() { maps.Copy(kernels, lowRankKernels) }
 
-// lowRankKernels are those of gpu's table of the same name.
+// lowRankKernels computes the kernels of gpu's table of the same name.
 var lowRankKernels = map[string]func(a gpu.Attrs, in, out []mat){
 	"adam": func(a gpu.Attrs, in, out []mat) {
 		g, m, v, coef, bias := in[0], in[1], in[2], in[3].v[0], in[4].v[1]

@@ -89,7 +89,7 @@ func (l *Loaded) CopyIn(dst gpu.Operand, src []byte) error {
 	if int64(len(src)) != dst.Type.Bytes() {
 		return fmt.Errorf("ref: copies %d bytes into %v", len(src), dst.Type)
 	}
-	if dst.Type.DType.Quantized() && !dst.Type.DType.Stored() {
+	if dst.Type.DType.Codes() != nil {
 		l.mat(dst).load(dst.Type, src)
 		return nil
 	}
@@ -112,7 +112,7 @@ func (l *Loaded) CopyOut(dst []byte, src gpu.Operand) error {
 	if int64(len(dst)) != src.Type.Bytes() {
 		return fmt.Errorf("ref: copies %v into %d bytes", src.Type, len(dst))
 	}
-	if src.Type.DType.Quantized() && !src.Type.DType.Stored() {
+	if src.Type.DType.Codes() != nil {
 		l.mat(src).bytes(src.Type, dst)
 		return nil
 	}

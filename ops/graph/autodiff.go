@@ -165,11 +165,11 @@ var vjp = map[string]func(g *Graph, n *node, dy []Value, need []bool) []Value{
 	"matmul": func(g *Graph, n *node, dy []Value, need []bool) []Value {
 		a, b, at := n.in[0], n.in[1], n.attrs
 		mm := func(x, y Value, tx, ty bool) Value {
-			a := gpu.Attrs{TransA: tx, TransB: ty, Alpha: at.Alpha}
-			if y.Type().DType.Stored() {
-				a.Cols = n.in[0].Shape().Cols()
+			attrs := gpu.Attrs{TransA: tx, TransB: ty, Alpha: at.Alpha}
+			if y.Type().DType.Stored() { // y is b: the gradient is as wide as a, which may be padded where b is not
+				attrs.Cols = a.Shape().Cols()
 			}
-			return g.Op1("matmul", a, x, y)
+			return g.Op1("matmul", attrs, x, y)
 		}
 		d := []Value{
 			when(need[0], func() Value {

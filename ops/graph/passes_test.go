@@ -140,8 +140,7 @@ func byName[T fmt.Stringer](list ...T) map[string]T {
 }
 
 // parse makes a graph of lines: leaves, as NAME ROLE TYPE; NAME: for a segment, whose launches are forward until a line
-// "phase PHASE"; %N = KERNEL ATTRIBUTE=VALUE… VALUES…
-// for launch N of the graph; LEAF <- VALUE for an update.
+// "phase PHASE"; %N = KERNEL ATTRIBUTE=VALUE… VALUES… for launch N of the graph; LEAF <- VALUE for an update.
 func parse(text string) (*Graph, error) {
 	g := New()
 	values := map[string][]Value{}
@@ -173,10 +172,10 @@ func parse(text string) (*Graph, error) {
 		}
 		if name, ok := strings.CutPrefix(line, "  phase "); ok {
 			phase, ok := phases[name]
-			g.Phase(phase)
 			if !ok {
 				return fmt.Errorf("no phase %s", name)
 			}
+			g.Phase(phase)
 			return nil
 		}
 		if m := updateLine.FindStringSubmatch(line); m != nil {

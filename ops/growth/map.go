@@ -178,8 +178,8 @@ func (m Map) State(p ops.Param, read func(old ops.Param) ([]float32, error)) ([]
 	return m.Value(p, read)
 }
 
-// Keeps reports whether a parameter of the larger model has the optimizer state of the old one of its id, bit for bit.
-func (m Map) Keeps(p ops.Param) bool { return m.Rules[p.ID].State == StateKept }
+// KeepsState reports whether a parameter of the larger model has the optimizer state of the old one of its id, bit for bit.
+func (m Map) KeepsState(p ops.Param) bool { return m.Rules[p.ID].State == StateKept }
 
 // Updates returns how many updates the optimizer state of a parameter of the larger model stands for, given those of
 // the smaller model's by id: 0 where it starts as zero. Of a mapped state it is the least of its terms', so one that

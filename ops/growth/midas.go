@@ -3,8 +3,8 @@ package growth
 import "fmt"
 
 // midas doubles the block of layers in the middle (Saunshi et al. 2024, arXiv 2409.19044, section 2.3): of k blocks of
-// s.Layers layers each, block ⌈k/2⌉. Where the layers are no whole number of blocks, it is the s.Layers layers that leave as
-// many below as above, or one less.
+// s.Layers layers each, block ⌈k/2⌉. Where the layers are not a whole number of blocks, the block has as many layers
+// below it as above, or one fewer.
 func midas(s Spec, n int) (added []inserted, err error) {
 	b := s.Layers
 	if b > n {

@@ -19,7 +19,7 @@ type AdamW struct {
 	// BF16StochasticRound rounds updated bf16 weights up or down at random, right in the mean, instead of keeping an
 	// fp32 master of each: 12 bytes a trainable parameter instead of 16. Weights in fp32 are not concerned.
 	BF16StochasticRound bool
-	StateDType          string   // a key of StateDTypes: what the moments are kept in; "" stands for fp32
+	StateDType          string   // a word of StateDTypes: what the moments are kept in; "" stands for fp32
 	NoDecay             []string // patterns of parameter names without decay; nil: norms, biases and embeddings
 }
 
@@ -73,10 +73,8 @@ func (o AdamW) Update(g *graph.Graph, s Slot, coef graph.Value) {
 // Scalars are the learning rate, 1-β1^t, 1-β2^t, and where rounding is stochastic the seed of its draws.
 func (o AdamW) Scalars(p ops.Param, rate float64, t int64) [gpu.HyperLen]float32 {
 	rest := func(beta float64) float32 { return float32(1 - math.Pow(beta, float64(t))) }
-	h := [gpu.HyperLen]float32{float32(rate), rest(o.Beta1), rest(o.Beta2)}
-	if draws(o.BF16StochasticRound, o.StateDType) {
-		h[3] = seed(p, t)
-	}
+	h := scalars(p, rate, t, draws(o.BF16StochasticRound, o.StateDType))
+	h[1], h[2] = rest(o.Beta1), rest(o.Beta2)
 	return h
 }
 

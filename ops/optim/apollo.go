@@ -39,7 +39,7 @@ const (
 )
 
 // With returns Apollo for projections, and rest for everything else.
-func (o Apollo) With(rest Optimizer) Groups { return projects(o, rest) }
+func (o Apollo) With(rest Optimizer) Groups { return onProjections(o, rest) }
 
 // Peak is LearningRate.
 func (o Apollo) Peak() float64 { return o.LearningRate }

@@ -46,7 +46,7 @@ const (
 )
 
 // With returns GaLore for projections, and rest for everything else.
-func (o GaLore) With(rest Optimizer) Groups { return projects(o, rest) }
+func (o GaLore) With(rest Optimizer) Groups { return onProjections(o, rest) }
 
 // Peak is LearningRate.
 func (o GaLore) Peak() float64 { return o.LearningRate }

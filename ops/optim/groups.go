@@ -28,6 +28,12 @@ var (
 	_ Refreshing = Groups{}
 )
 
+// onProjections returns a combination of optimizers in which o has the projections, and rest everything else: embeddings
+// and head, whose rows are tokens; gains and biases, which are vectors; and adapters, which are of low rank.
+func onProjections(o, rest Optimizer) Groups {
+	return Groups{Main: o, List: []Group{{Kinds: []ops.Kind{ops.KindLinear}, Optimizer: o}, {Optimizer: rest}}}
+}
+
 func (g Group) takes(p ops.Param) bool {
 	return slices.Contains(g.Kinds, p.Kind) || matches(p, g.Patterns)
 }
@@ -43,13 +49,13 @@ func (gs Groups) of(p ops.Param) Optimizer {
 	return gs.List[last].Optimizer
 }
 
-// Fits is that of the group of p.
+// Fits asks the optimizer of p.
 func (gs Groups) Fits(p ops.Param) error { return Fits(gs.of(p), []ops.Param{p}) }
 
-// Every is that of the group of p.
-func (gs Groups) Every(p ops.Param) int { return Every(gs.of(p), p) }
+// Every asks the optimizer of p.
+func (gs Groups) Every(p ops.Param) int { return interval(gs.of(p), p) }
 
-// Refresh is that of the slot's group.
+// Refresh leaves it to the optimizer of the slot's parameter.
 func (gs Groups) Refresh(g *graph.Graph, s Slot, finite graph.Value) {
 	gs.of(s.Param).(Refreshing).Refresh(g, s, finite)
 }

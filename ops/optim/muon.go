@@ -30,7 +30,7 @@ type Muon struct {
 	MaxGradNorm    float64 // 0: no clipping
 	// BF16StochasticRound rounds updated bf16 weights at random instead of keeping an fp32 master of each.
 	BF16StochasticRound bool
-	StateDType          string   // a key of StateDTypes: what the momentum is kept in; "" stands for fp32
+	StateDType          string   // a word of StateDTypes: what the momentum is kept in; "" stands for fp32
 	NoDecay             []string // patterns of parameter names without decay
 }
 
@@ -56,9 +56,7 @@ const muonM = "muon_m" // the mean of the gradient
 // With returns Muon for projections, and rest for everything else: embeddings and the head, whose rows are tokens and
 // not a map between features; gains and biases, which are not matrices; and adapters, whose factors are not the
 // change of a weight but multiply to it, so that orthogonal steps of both are not an orthogonal step of their product.
-func (o Muon) With(rest Optimizer) Groups {
-	return Groups{Main: o, List: []Group{{Kinds: []ops.Kind{ops.KindLinear}, Optimizer: o}, {Optimizer: rest}}}
-}
+func (o Muon) With(rest Optimizer) Groups { return onProjections(o, rest) }
 
 // Peak is LearningRate.
 func (o Muon) Peak() float64 { return o.LearningRate }
@@ -83,10 +81,7 @@ func (o Muon) Update(g *graph.Graph, s Slot, coef graph.Value) {
 		return // the graph has an error
 	}
 	u := o.orthogonalize(g, o.direction(g, s, coef), s.Weight.Type().DType)
-	a := gpu.Attrs{Alpha: o.ratio(s.Param.Shape)}
-	if decays(s.Param, o.NoDecay) {
-		a.WeightDecay = o.WeightDecay
-	}
+	a := step(s.Param, o.ratio(s.Param.Shape), o.WeightDecay, o.NoDecay)
 	s.put(g, g.Op1("sgdw", a, s.wide(g), u, coef, s.Hyper))
 }
 
@@ -152,11 +147,7 @@ func (o Muon) orthogonalize(g *graph.Graph, u graph.Value, d gpu.DType) graph.Va
 
 // Scalars are the learning rate, and where rounding is stochastic the seed of its draws.
 func (o Muon) Scalars(p ops.Param, rate float64, t int64) [gpu.HyperLen]float32 {
-	h := [gpu.HyperLen]float32{float32(rate)}
-	if draws(o.BF16StochasticRound, o.StateDType) {
-		h[3] = seed(p, t)
-	}
-	return h
+	return scalars(p, rate, t, draws(o.BF16StochasticRound, o.StateDType))
 }
 
 // Key prints all but the learning rate.

@@ -87,7 +87,7 @@ func (s State) padded(wide gpu.Shape) gpu.Shape {
 }
 
 // Scale is the name of the tensor that a checkpoint holds of the scales of a state in codes, for the parameter with this
-// id; Buffer is that of the codes.
+// id; Buffer names the tensor of the codes.
 func (s State) Scale(id string) string { return s.Name + "_scale/" + id }
 
 // Buffer is the name of the state's buffer, and of its tensor in a checkpoint, for the parameter with this id.
@@ -156,8 +156,8 @@ func Build(g *graph.Graph, o Optimizer, slots []Slot) (norm, coef graph.Value) {
 }
 
 // BuildEach is Build for a pass that updates each parameter as soon as its gradient is complete, so that no more than a few
-// gradients are in memory: the gradient of each parameter is clipped by its own norm, since that of all of them is not known
-// before the last. It returns the sum of squares of all gradients [1].
+// gradients are in memory: the gradient of each parameter is clipped by its own norm, since the norm of all of them is known
+// only after the last. It returns the sum of squares of all gradients [1].
 func BuildEach(g *graph.Graph, o Optimizer, slots []Slot) (squares graph.Value) {
 	for _, s := range slots {
 		g.At(s.Param.Layer, s.Param.Name)
@@ -207,6 +207,15 @@ func (s Slot) put(g *graph.Graph, w graph.Value) {
 	}
 }
 
+// step is what sgdw does to p: a step of alpha times the direction, and decay where p decays.
+func step(p ops.Param, alpha, decay float64, noDecay []string) gpu.Attrs {
+	a := gpu.Attrs{Alpha: alpha}
+	if decays(p, noDecay) {
+		a.WeightDecay = decay
+	}
+	return a
+}
+
 // decays reports whether weight decay applies to p: unless its name matches a pattern of noDecay, or, if that is nil,
 // to all but gains, biases and embeddings.
 func decays(p ops.Param, noDecay []string) bool {
@@ -224,6 +233,15 @@ func matches(p ops.Param, patterns []string) bool {
 		}
 	}
 	return false
+}
+
+// scalars are the learning rate of update t of p, and where rounding is stochastic the seed of its draws, the last.
+func scalars(p ops.Param, rate float64, t int64, stochastic bool) [gpu.HyperLen]float32 {
+	h := [gpu.HyperLen]float32{float32(rate)}
+	if stochastic {
+		h[3] = seed(p, t)
+	}
+	return h
 }
 
 // seed is the seed of stochastic rounding in update t of p: a whole number below 2^24, which float32 holds exactly.

@@ -17,8 +17,8 @@ type Refreshing interface {
 	Refresh(g *graph.Graph, s Slot, finite graph.Value)
 }
 
-// Every is how many updates of p apart an optimizer makes a state of p anew; 0 for never.
-func Every(o Optimizer, p ops.Param) int {
+// interval is how many updates of p apart an optimizer makes a state of p anew; 0 for never.
+func interval(o Optimizer, p ops.Param) int {
 	if r, ok := o.(Refreshing); ok {
 		return r.Every(p)
 	}
@@ -28,7 +28,7 @@ func Every(o Optimizer, p ops.Param) int {
 // Intervals lists the numbers of updates after which states of parameters are made anew, in order.
 func Intervals(o Optimizer, params []ops.Param) (list []int) {
 	for _, p := range params {
-		if n := Every(o, p); n > 0 {
+		if n := interval(o, p); n > 0 {
 			list = append(list, n)
 		}
 	}
@@ -41,7 +41,7 @@ func Intervals(o Optimizer, params []ops.Param) (list []int) {
 func Due(o Optimizer, params []ops.Param, every int, updates func(p ops.Param) int64) bool {
 	least := int64(-1)
 	for _, p := range params {
-		if n := updates(p); Every(o, p) == every && (least < 0 || n < least) {
+		if n := updates(p); interval(o, p) == every && (least < 0 || n < least) {
 			least = n
 		}
 	}
@@ -58,7 +58,7 @@ func BuildRefresh(g *graph.Graph, o Optimizer, slots []Slot, every int) {
 	g.At(-1, "clip_grad_norm")
 	finite := g.Op("clip", gpu.Attrs{}, g.Op1("sum_squares", gpu.Attrs{}, grads...))[1]
 	for _, s := range slots {
-		if Every(o, s.Param) == every {
+		if interval(o, s.Param) == every {
 			g.At(s.Param.Layer, s.Param.Name)
 			o.(Refreshing).Refresh(g, s, finite)
 		}

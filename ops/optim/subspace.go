@@ -58,7 +58,7 @@ func norm(name string) State {
 	return State{Name: name, Type: gpu.Type{Shape: gpu.Shape{1}, DType: gpu.F32}, Axes: []int{-1}}
 }
 
-// channels are those of the long side: a channel is what is projected.
+// channels are the rows or columns of a matrix that are projected, each to as many numbers as the rank.
 func (x subspace) channels(g *graph.Graph) channels { return channels{g, x.right} }
 
 // to casts a value, unless it is of the type.
@@ -69,7 +69,7 @@ func to(g *graph.Graph, x graph.Value, d gpu.DType) graph.Value {
 	return g.Op1("cast", gpu.Attrs{DType: d}, x)
 }
 
-// project gives the low gradient in fp32; the product, like that of back, is of the projection's type.
+// project gives the low gradient in fp32. It is multiplied in the type of the projection, as in back.
 func (x subspace) project(g *graph.Graph, p, grad graph.Value) graph.Value {
 	grad = to(g, grad, p.Type().DType)
 	if x.right {
@@ -112,10 +112,4 @@ func (a adamOf) bias(t int64) float32 {
 // below 2^24.
 func drawn(p ops.Param, t int64, every int) float32 {
 	return float32(ops.Rand(uint64((t-1)/int64(every)), p.ID+"/projection").Uint32() >> 8)
-}
-
-// projects returns a combination of optimizers in which o has the projections, and rest all else: embeddings and head,
-// whose rows are tokens; gains and biases, which are vectors; and adapters, which are of low rank.
-func projects(o, rest Optimizer) Groups {
-	return Groups{Main: o, List: []Group{{Kinds: []ops.Kind{ops.KindLinear}, Optimizer: o}, {Optimizer: rest}}}
 }

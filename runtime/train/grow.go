@@ -53,7 +53,7 @@ func (t *trainer) grow(ctx context.Context, dir string) error {
 func (t *trainer) growState(opt *checkpoint.File, p ops.Param, n int64) error {
 	states := t.stage.States(p)
 	lacks := func(s optim.State) bool {
-		kept := t.stage.Growth.Keeps(p)
+		kept := t.stage.Growth.KeepsState(p)
 		for _, x := range t.stage.Growth.Rules[p.ID].Terms {
 			shape, ok := opt.Shape(s.Buffer(x.From))
 			// What is kept may be of another rank; what is mapped has the axes of the weight.

@@ -57,7 +57,7 @@ func (t *trainer) restoreState(opt *checkpoint.File, p ops.Param) error {
 // takeState takes a state over from the stage before: its bits, where the parameter is what it was and the state is kept
 // in the same type, else its numbers.
 func (t *trainer) takeState(opt *checkpoint.File, s optim.State, p ops.Param) error {
-	if t.stage.Growth.Keeps(p) {
+	if t.stage.Growth.KeepsState(p) {
 		raw, kept, err := readState(opt, s, p)
 		if err != nil {
 			return err
