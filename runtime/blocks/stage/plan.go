@@ -335,8 +335,7 @@ func (s *Stage) train(p *blocks.Planned, d *dsl.Decoded) (diags hcl.Diagnostics)
 	ref, split, _ := t.Ref("data")
 	s.Data = p.Use(ref).(*data.Data)
 	s.Mask = s.Data.Source.DocumentMask
-	switch {
-	case split != "":
+	if split != "" {
 		bad("data", "Training on held-out data", "%s.%s is for evaluate. Train on %s.", ref, split, ref)
 	}
 	for _, n := range s.Data.InFiles() {
@@ -353,15 +352,9 @@ func (s *Stage) train(p *blocks.Planned, d *dsl.Decoded) (diags hcl.Diagnostics)
 	}
 	diags = append(diags, s.readTuning(t)...)
 	s.Seq, s.Batch = t.Int("sequence_length"), t.Int("batch_size")
+	s.Fused = t.Str("update") == "fused"
 	s.Micro, s.AutoMicro, _ = microOf(t)
-	if s.Fused = t.Str("update") == "fused"; s.Fused {
-		s.AutoMicro = false // a step is one micro-batch
-		if list := s.Refreshes(); len(list) > 0 {
-			bad("update", "Fused updates with this optimizer", "Every %d updates the optimizer makes states anew from the "+
-				"gradients of the whole batch, which a fused update does not keep. Set update = \"separate\", or choose an "+
-				"optimizer without such states.", list[0])
-		}
-	}
+	s.AutoMicro = s.AutoMicro && !s.Fused // a fused step is one micro-batch
 	if s.Accumulate = program.Precisions[t.Str("accumulate_dtype")]; s.Accumulate == gpu.BF16 && s.DType == gpu.F32 {
 		bad("accumulate_dtype", "Gradients coarser than weights",
 			"The stage trains in fp32, and so are its gradients. Leave accumulate_dtype out, or set precision = \"bf16\".")
@@ -391,11 +384,11 @@ func (s *Stage) train(p *blocks.Planned, d *dsl.Decoded) (diags hcl.Diagnostics)
 			s.Keep, s.KeepEnded = c.Int("keep"), c.Int("keep")
 		}
 	}
-	return append(append(diags, s.fits(t)...), s.evaluations(p, t)...)
+	return append(append(diags, s.updatable(t)...), s.evaluations(p, t)...)
 }
 
-// fits returns the errors of parameters that the optimizer cannot update.
-func (s *Stage) fits(t *dsl.Decoded) hcl.Diagnostics {
+// updatable returns the errors of parameters that the optimizer cannot update, or not in this way.
+func (s *Stage) updatable(t *dsl.Decoded) hcl.Diagnostics {
 	if s.Fused && len(s.Refreshes()) > 0 {
 		return hcl.Diagnostics{t.Error("update", "A fused update without gradients",
 			"galore finds its projections from the gradients of a whole step, which a fused update does not keep. Leave update "+
