@@ -11,6 +11,7 @@ import (
 	"stepflow/dsl"
 	"stepflow/ops"
 	"stepflow/runtime/blocks"
+	"stepflow/runtime/blocks/peft"
 	"stepflow/runtime/program"
 )
 
@@ -63,6 +64,31 @@ func (s *Stage) freeze(_ *blocks.Planned, d *dsl.Decoded) (diags hcl.Diagnostics
 		}
 	}
 	return diags
+}
+
+// adapt puts adapters on frozen projections.
+func (s *Stage) adapt(p *blocks.Planned, d *dsl.Decoded) hcl.Diagnostics {
+	ref, _, ok := d.Ref("adapter")
+	if !ok {
+		if len(s.Trainable()) == 0 {
+			return hcl.Diagnostics{d.Error("freeze", "Nothing to train",
+				"Everything is frozen and there is no adapter. Freeze less, or give adapter.")}
+		}
+		return nil
+	}
+	spec := p.Use(ref).(*peft.Adapter).Spec
+	s.Peft = &spec
+	as, err := spec.Match(s.Params, func(x ops.Param) bool { return s.Frozen[x.ID] })
+	if err != nil {
+		return blocks.Problem(d, "adapter", "Impossible adapter", err)
+	}
+	if len(as) == 0 {
+		return hcl.Diagnostics{d.Error("adapter", "Adapter without a place",
+			"Adapters sit on frozen projections, and none that target_modules names is frozen. Set freeze, such as "+
+				"freeze = [\"inherited\"].")}
+	}
+	s.Adapters = as
+	return nil
 }
 
 // frozenProjections lists the weights that frozen_dtype is about.
