@@ -3,6 +3,7 @@ package stage
 import (
 	"fmt"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -91,16 +92,6 @@ func (s *Stage) adapt(p *blocks.Planned, d *dsl.Decoded) hcl.Diagnostics {
 	return nil
 }
 
-// frozenProjections lists the weights that frozen_dtype is about.
-func (s *Stage) frozenProjections() (list []ops.Param) {
-	for _, x := range s.Params {
-		if s.Frozen[x.ID] && x.Kind == ops.KindLinear && ops.InLayers(x) {
-			list = append(list, x)
-		}
-	}
-	return list
-}
-
 // store notes how frozen projections are stored.
 func (s *Stage) store(_ *blocks.Planned, d *dsl.Decoded) hcl.Diagnostics {
 	word := d.Str("frozen_dtype")
@@ -109,7 +100,7 @@ func (s *Stage) store(_ *blocks.Planned, d *dsl.Decoded) hcl.Diagnostics {
 	}
 	t := program.FrozenDTypes[word]
 	switch {
-	case len(s.frozenProjections()) == 0:
+	case !slices.ContainsFunc(s.Params, s.FrozenProjection):
 		return hcl.Diagnostics{d.Error("frozen_dtype", "Nothing to store",
 			"frozen_dtype is about projections of frozen layers, and none is frozen. Set freeze, such as freeze = "+
 				"[\"inherited\"], or leave it out.")}

@@ -3,6 +3,7 @@ package stage
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
@@ -104,7 +105,7 @@ func (s *Stage) remedy() string {
 	if s.DType == gpu.F32 {
 		ways = append(ways, "set precision = \"bf16\"")
 	}
-	if s.FrozenDType == gpu.InvalidDType && len(s.frozenProjections()) > 0 && !s.Restarts() {
+	if s.FrozenDType == gpu.InvalidDType && slices.ContainsFunc(s.Params, s.FrozenProjection) && !s.Restarts() {
 		ways = append(ways, "set frozen_dtype = \"nf4\"")
 	}
 	text := strings.Join(append(ways, "split the layers into more stages, which memory_plan does for a budget"), ", or ")
