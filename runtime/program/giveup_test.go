@@ -1,7 +1,6 @@
 package program
 
 import (
-	"fmt"
 	"testing"
 
 	"stepflow/gpu"
@@ -32,9 +31,9 @@ func TestTryIsCompile(t *testing.T) {
 					t.Fatal("Try changes the stage")
 				}
 				must(t, NewPrograms(programs.caps).Compile(&s, c.checkpointing))
-				got, want := fmt.Sprint(f), fmt.Sprint(Fit{s.Program.ArenaBytes, s.Program.ArenaBytes <= programs.caps.Memory, s.Micro, s.Recompute, s.Chunk})
-				if got != want {
-					t.Errorf("%s, %v in %d bytes: Try says %s, Compile %s", caps.Kind, c, programs.caps.Memory, got, want)
+				n := s.Program.ArenaBytes
+				if want := (Fit{n, n <= programs.caps.Memory, s.Micro, s.Recompute, s.Chunk}); f != want {
+					t.Errorf("%s, %v in %d bytes: Try says %+v, Compile %+v", caps.Kind, c, programs.caps.Memory, f, want)
 				}
 			}
 		}
