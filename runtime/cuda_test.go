@@ -114,7 +114,8 @@ func TestCUDAFusedUpdates(t *testing.T) {
 					}
 				}
 			}
-			must(t, applyWith(context.Background(), p, apply.Options{Device: d, Emit: func(x observe.Event) { most = max(most, x.Memory) }}))
+			must(t, applyWith(context.Background(), p, apply.Options{Device: d,
+				Emit: func(x observe.Event) { most = max(most, x.Memory) }}))
 			if most != peak {
 				t.Errorf("%s, %s: the run held %d bytes, plan says %d", precision, update, most, peak)
 			}

@@ -123,7 +123,8 @@ func TestTasksBetweenSteps(t *testing.T) {
 		}
 		var copies []string
 		must(t, applyWith(context.Background(), p, apply.Options{Device: d, Emit: func(e observe.Event) {
-			if e.Addr.Name == "one" && precision == "fp32" && (e.Kind == observe.Saved || e.Kind == observe.Evaluated && e.Evaluation.Step == 4) {
+			if e.Addr.Name == "one" && precision == "fp32" &&
+				(e.Kind == observe.Saved || e.Kind == observe.Evaluated && e.Evaluation.Step == 4) {
 				c := t.TempDir()
 				must(t, os.CopyFS(c, os.DirFS(dir)))
 				copies = append(copies, c)

@@ -38,7 +38,8 @@ func TestTuneAsTRL(t *testing.T) {
 			"optimizer \"adamw\" \"o\" { learning_rate = 0.0001 }\n", filepath.Join(from, "tokenizer.json"), from)
 		names := map[string]float64{}
 		for i, w := range want {
-			text += fmt.Sprintf("data \"conversations\" \"d%d\" {\n source = %q\n shuffle = false\n }\n", i, filepath.Join(from, w.Form+".jsonl"))
+			text += fmt.Sprintf("data \"conversations\" \"d%d\" {\n source = %q\n shuffle = false\n }\n", i,
+				filepath.Join(from, w.Form+".jsonl"))
 			add := func(way string, loss float64, length, sequences int, more string) {
 				name := fmt.Sprintf("s%d-%s", i, way)
 				names[name] = loss

@@ -30,7 +30,8 @@ func fitsCommand() command {
 		short: "Says which cards the stages fit.",
 		synopsis: "Says for every card of a list whether the stages of a pipeline fit it: as they are, with a smaller " +
 			"micro-batch or with activations computed again, or by how much they miss and what would help. No card " +
-			"need be there, and nothing is run. Peaks are those that plan shows for a card, to the byte.",
+			"need be there, and nothing is run. Peaks are those that plan shows for a card, to the byte; of a stage that is " +
+			"measured on tasks between steps plan may show less, never more.",
 		example: "stepflow fits pipelines/quickstart\n" +
 			"stepflow fits -cards 'RTX 4090, L4, 10GiB' -var size=1.2B pipelines/paper",
 		flags: func(a *app, f *flag.FlagSet) {
@@ -66,8 +67,7 @@ func fitsCommand() command {
 					if !c.Usable {
 						continue
 					}
-					caps := cuda.PlanCaps(c.Name, c.Memory)
-					r, err := s.Room(x.World.Programs.On(caps.Memory), caps.Memory)
+					r, err := s.Room(cuda.PlanCaps(c.Name, c.Memory).Memory)
 					if err != nil {
 						return a.fail(fmt.Errorf("%s: %w", x.Addr, err))
 					}

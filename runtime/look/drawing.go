@@ -50,7 +50,7 @@ func Draw(p *plan.Plan) *Drawing {
 // DrawStage returns the operations of one training step of a stage, with their dependencies.
 func DrawStage(s *stage.Stage) *Drawing {
 	d := &Drawing{Name: s.Addr.String()}
-	for _, name := range program.StepSegments {
+	for _, name := range s.Segments() {
 		seg, _ := s.Program.Segment(name)
 		base := len(d.Nodes)
 		for i := seg.Lo; i < seg.Hi; i++ {

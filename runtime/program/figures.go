@@ -74,14 +74,12 @@ func (f *Figures) count(s *Stage) {
 		states, kept := s.StoredBytes(x), int64(0)
 		if !s.Frozen[x.ID] {
 			kept = optim.StateBytes(s.Optimizer, x, s.DType)
-			switch {
-			case s.Fused: // gradients are no states
-				states += kept
-			case s.DType == gpu.BF16 && s.GradType(x) == gpu.F32:
-				f.WideGradients += n
-				fallthrough
-			default:
+			states += kept
+			if !s.Fused { // which has no buffers of gradients
 				states = optim.TrainBytes(s.Optimizer, x, s.DType)
+				if s.DType == gpu.BF16 && s.GradType(x) == gpu.F32 {
+					f.WideGradients += n
+				}
 			}
 		}
 		switch {

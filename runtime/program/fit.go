@@ -68,11 +68,11 @@ func NewPrograms(caps gpu.Caps) *Programs {
 		sizes: map[string]int64{}}
 }
 
-// Compile makes the stage's program, and sets with it Micro, Chunk, Recompute and SumsInF32. Where it does not fit the device it
-// gives up, in this order, what costs nothing and what costs most: rows of logits, sequences of a micro-batch if
+// Compile makes the stage's program, and sets with it Micro, Chunk, Recompute and SumsInF32. Where it does not fit the
+// device it gives up, in this order, what costs nothing and what costs most: rows of logits, sequences of a micro-batch if
 // AutoMicro, and with checkpointing "auto" the activations of the fewest layers; "block" are those of all layers, "none"
-// of no layer, and a number of so many. The program may still be too large. Errors are ErrFLOPs, ErrHeadAdapter, graph.ErrTooLarge and those of the
-// graph.
+// of no layer, and a number of so many. The program may still be too large. Errors are ErrFLOPs, ErrHeadAdapter,
+// graph.ErrTooLarge and those of the graph.
 func (p *Programs) Compile(s *Stage, checkpointing string) error {
 	s.SumsInF32 = p.caps.SumsInF32()
 	between := s.Inference
@@ -170,7 +170,7 @@ func (p *Programs) Pass(x Pass) (*gpu.Program, error) {
 	return p.passes[key], nil
 }
 
-// asks identifies the program that a stage asks for: all that fit and CompileStage read.
+// asks identifies the program that a stage asks for: all that fit and StageGraph read.
 func (s *Stage) asks(checkpointing string) string {
 	scale := 0.0
 	if s.Peft != nil {
@@ -180,9 +180,9 @@ func (s *Stage) asks(checkpointing string) string {
 	if s.AutoMicro {
 		micro = s.Batch // where the search begins
 	}
-	return asked("%s %#v %#v %v %#v %s %v %t %v %v %d %d %d %t %t %t %s", s.Model.Key(), s.Params, s.Frozen, s.FrozenDType, s.Adapters,
-		s.Optimizer.Key(), scale, s.KeepsRemainders(), s.DType, s.Accumulate, s.Seq, s.Batch, micro, s.AutoMicro, s.Mask,
-		s.Fused, checkpointing)
+	return asked("%s %#v %#v %v %#v %s %v %t %v %v %d %d %d %t %t %t %v %s", s.Model.Key(), s.Params, s.Frozen, s.FrozenDType,
+		s.Adapters, s.Optimizer.Key(), scale, s.KeepsRemainders(), s.DType, s.Accumulate, s.Seq, s.Batch, micro, s.AutoMicro, s.Mask,
+		s.Fused, s.NEFTuneAlpha, checkpointing)
 }
 
 // asked is a key for what a program is made of.

@@ -23,6 +23,22 @@ func stageOf(layers int) *Stage {
 	return s
 }
 
+// TestNoiseIsPartOfTheProgram: stages that differ in the noise on embeddings alone do not share a program, which holds its scale.
+func TestNoiseIsPartOfTheProgram(t *testing.T) {
+	p := NewPrograms(cpu.PlanCaps(""))
+	for _, alpha := range []float64{0, 5, 10} {
+		s := stageOf(1)
+		s.NEFTuneAlpha = alpha
+		must(t, p.Compile(s, "none"))
+		if _, ok := s.Program.Buffer(BufNoise); ok != (alpha > 0) {
+			t.Errorf("alpha %g: the program takes noise: %t", alpha, ok)
+		}
+	}
+	if n := len(p.stages); n != 3 {
+		t.Errorf("%d programs for three amounts of noise", n)
+	}
+}
+
 func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {

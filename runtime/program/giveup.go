@@ -22,6 +22,9 @@ func (p *Programs) Bytes(s *Stage) (int64, error) {
 	as := *s
 	as.AutoMicro = false
 	key := asked("%s %d %d", as.asks(""), s.Chunk, s.Recompute)
+	if s.Inference != nil {
+		key = asked("%s %s", key, s.Inference.key())
+	}
 	if n, ok := p.sizes[key]; ok {
 		return n, nil
 	}
@@ -42,16 +45,10 @@ type Fit struct {
 }
 
 // Try says what a stage would take, of which Compile gives up what checkpointing and AutoMicro allow. No program is made,
-// and s stays as it is.
+// and s stays as it is. With Inference the stage takes at most so much: Compile may run less at once between steps.
 func (p *Programs) Try(s *Stage, checkpointing string) (Fit, error) {
 	c := *s
-	c.SumsInF32 = p.caps.SumsInF32()
-	if s.Inference != nil {
-		x := *s.Inference
-		x.Model, x.Params, x.DType = c.Model, c.Params, c.DType
-		x.size(p.caps)
-		c.Inference = &x
-	}
+	c.SumsInF32, c.Inference = p.caps.SumsInF32(), nil
 	p.begin(&c, checkpointing)
 	n, err := p.Bytes(&c)
 	fits := p.caps.Memory == 0 || n <= p.caps.Memory
@@ -60,7 +57,23 @@ func (p *Programs) Try(s *Stage, checkpointing string) (Fit, error) {
 			n, err = p.Bytes(&c)
 		}
 	}
+	if err == nil && s.Inference != nil {
+		n, err = p.bytesBetween(c, *s.Inference)
+		fits = p.caps.Memory == 0 || n <= p.caps.Memory
+	}
 	return Fit{n, fits, c.Micro, c.Recompute, c.Chunk}, err
+}
+
+// bytesBetween is what a stage takes as it is set, with as much of x at once as fits the device, or the least.
+func (p *Programs) bytesBetween(s Stage, x Inference) (int64, error) {
+	x.Model, x.Params, x.DType = s.Model, s.Params, s.DType
+	s.Inference = &x
+	for x.size(p.caps); ; x.halve() {
+		n, err := p.Bytes(&s)
+		if err != nil || p.caps.Memory == 0 || n <= p.caps.Memory || x.Tokens/2 < leastTokens {
+			return n, err
+		}
+	}
 }
 
 // Least is what a stage takes when all is given up that Compile may give up. Of two micro-batches that may take least it

@@ -1,7 +1,6 @@
 package program
 
 import (
-	"fmt"
 	"testing"
 
 	"stepflow/gpu"
@@ -32,12 +31,50 @@ func TestTryIsCompile(t *testing.T) {
 					t.Fatal("Try changes the stage")
 				}
 				must(t, NewPrograms(programs.caps).Compile(&s, c.checkpointing))
-				got, want := fmt.Sprint(f), fmt.Sprint(Fit{s.Program.ArenaBytes, s.Program.ArenaBytes <= programs.caps.Memory, s.Micro, s.Recompute, s.Chunk})
-				if got != want {
-					t.Errorf("%s, %v in %d bytes: Try says %s, Compile %s", caps.Kind, c, programs.caps.Memory, got, want)
+				n := s.Program.ArenaBytes
+				if want := (Fit{n, n <= programs.caps.Memory, s.Micro, s.Recompute, s.Chunk}); f != want {
+					t.Errorf("%s, %v in %d bytes: Try says %+v, Compile %+v", caps.Kind, c, programs.caps.Memory, f, want)
 				}
 			}
 		}
+	}
+}
+
+// TestTryBetweenSteps: with tasks between steps, Try gives up of the training what Compile does, says of every amount of memory
+// whether the stage fits as Compile does, and never that it takes less; what it says does not depend on what was asked before.
+func TestTryBetweenSteps(t *testing.T) {
+	caps := cuda.PlanCaps("card", 1<<40)
+	free := NewPrograms(caps).On(0)
+	whole := stageOf(4)
+	whole.AutoMicro, whole.DType, whole.Seq = true, gpu.BF16, 256
+	whole.Inference = &Inference{Context: 600, Continuation: 8, Texts: 2}
+	alone := *whole
+	alone.Inference = nil
+	train, err := free.Try(&alone, "auto")
+	must(t, err)
+	most, err := free.Try(whole, "auto")
+	must(t, err)
+	if most.Bytes <= train.Bytes {
+		t.Fatalf("with tasks the stage takes %d bytes, and %d without", most.Bytes, train.Bytes)
+	}
+	fitting := map[bool]bool{}
+	for part := range int64(8) {
+		programs := free.On(most.Bytes * (part + 1) / 8)
+		f, err := programs.Try(whole, "auto")
+		must(t, err)
+		s, x := *whole, *whole.Inference
+		s.Inference = &x
+		must(t, NewPrograms(programs.caps).Compile(&s, "auto"))
+		n := s.Program.ArenaBytes
+		fits := n <= programs.caps.Memory
+		fitting[fits] = true
+		if f.Fits != fits || f.Bytes < n || f.Micro != s.Micro || f.Recompute != s.Recompute || f.Chunk != s.Chunk {
+			t.Errorf("in %d bytes: Try says %+v, Compile %d bytes, micro-batch %d, %d layers, %d rows", programs.caps.Memory, f, n,
+				s.Micro, s.Recompute, s.Chunk)
+		}
+	}
+	if len(fitting) < 2 {
+		t.Error("it always fits, or never")
 	}
 }
 

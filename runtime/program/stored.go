@@ -6,10 +6,14 @@ import (
 	"stepflow/ops/peft"
 )
 
-// Stored is the type in which a parameter lies on the device: that of the stage, or of a frozen projection in a layer
-// FrozenDType.
+// FrozenProjection reports whether a parameter is a frozen projection of a layer, which FrozenDType is about.
+func (s *Stage) FrozenProjection(p ops.Param) bool {
+	return s.Frozen[p.ID] && p.Kind == ops.KindLinear && ops.InLayers(p)
+}
+
+// Stored is the type in which a parameter lies on the device: the stage's, or FrozenDType of a frozen projection.
 func (s *Stage) Stored(p ops.Param) gpu.DType {
-	if s.FrozenDType != gpu.InvalidDType && s.Frozen[p.ID] && p.Kind == ops.KindLinear && ops.InLayers(p) {
+	if s.FrozenDType != gpu.InvalidDType && s.FrozenProjection(p) {
 		return s.FrozenDType
 	}
 	return s.DType

@@ -51,9 +51,8 @@ func (t *trainer) grow(ctx context.Context, dir string) error {
 // weight is taken over where there was one, and the rest with the number of updates if all of it was there. Else that begins
 // again, as setWeight left it.
 func (t *trainer) growState(opt *checkpoint.File, p ops.Param, n int64) error {
-	states := t.stage.States(p)
+	states, kept := t.stage.States(p), t.stage.Growth.KeepsState(p)
 	lacks := func(s optim.State) bool {
-		kept := t.stage.Growth.KeepsState(p)
 		for _, x := range t.stage.Growth.Rules[p.ID].Terms {
 			shape, ok := opt.Shape(s.Buffer(x.From))
 			// What is kept may be of another rank; what is mapped has the axes of the weight.

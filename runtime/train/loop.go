@@ -3,7 +3,6 @@ package train
 import (
 	"context"
 	"errors"
-	"fmt"
 	"runtime/debug"
 	"slices"
 	"time"
@@ -296,82 +295,6 @@ func (l *Loop) complete(ctx context.Context, f *flight, start time.Time, queue i
 	return nil
 }
 
-// judge takes a step's loss into the state, or skips the step or ends the run where it is not finite.
-func (l *Loop) judge(ctx context.Context, f *flight, loss, norm float64, start time.Time) error {
-	if !metrics.Finite(loss) || !metrics.Finite(norm) {
-		if !l.stage.Skip || metrics.Finite(norm) {
-			l.watch.Failed(ctx, l.numbers(f, loss, norm, time.Since(start)), l.ran(f, start, 0))
-			return l.nonFinite(ctx, f, loss, norm)
-		}
-		l.state.Skipped++
-		l.block.Mark(ctx, tracing.EventSkipped, tracing.KV{Key: tracing.StepNumber, Value: f.step},
-			tracing.KV{Key: tracing.Loss, Value: loss}, tracing.KV{Key: tracing.GradNorm, Value: norm})
-		unchanged := "no weight was changed"
-		if l.stage.Fused && metrics.Finite(loss) {
-			unchanged = "no weight was changed whose gradient is not finite"
-		}
-		l.block.Warn(ctx, "step %d has loss %s and gradient norm %s: skipped, %s (%d so far). Its batch: %s",
-			f.step, metrics.Text(loss), metrics.Text(norm), unchanged, l.state.Skipped, l.batchOf(f))
-		return nil
-	}
-	for _, p := range l.stage.Trainable() {
-		l.state.OptimizerSteps[p.ID]++
-	}
-	if f.batch.Valid == 0 { // it has no loss, and 0 stands for it
-		return nil
-	}
-	if mean, yes := spike(loss, l.state.LastLosses); yes {
-		l.block.Mark(ctx, tracing.EventSpike, tracing.KV{Key: tracing.StepNumber, Value: f.step},
-			tracing.KV{Key: tracing.Loss, Value: loss}, tracing.KV{Key: tracing.LossMean, Value: mean})
-		l.block.Warn(ctx, "step %d has loss %.3f, the %d steps before it %.3f on average. Its batch: %s",
-			f.step, loss, metrics.LossSteps, mean, l.batchOf(f))
-	}
-	l.state.LastLosses = append(l.state.LastLosses, loss)
-	if n := len(l.state.LastLosses); n > metrics.LossSteps {
-		l.state.LastLosses = l.state.LastLosses[n-metrics.LossSteps:]
-	}
-	return nil
-}
-
-// nonFinite finds the first tensor of a step that is not finite by running its launches one by one: the weights were not
-// changed, so the step can be repeated.
-func (l *Loop) nonFinite(ctx context.Context, f *flight, loss, norm float64) error {
-	where := "none was found when the step was repeated"
-	if l.stage.Fused && metrics.Finite(loss) {
-		return l.nonFiniteAt(f, loss, norm, "not looked for, since weights were updated before it was made")
-	}
-	err := l.cut(ctx, func() error {
-		w, err := l.firstNonFinite(f.step, f.batch)
-		if w != "" {
-			where = w
-		}
-		return err
-	})
-	if err != nil {
-		where = fmt.Sprintf("not found (%v)", err)
-	}
-	return l.nonFiniteAt(f, loss, norm, where)
-}
-
-// nonFiniteAt is the error of a step that is not finite.
-func (l *Loop) nonFiniteAt(f *flight, loss, norm float64, where string) error {
-	do := "Lower the learning rate"
-	if s := l.stage; s.Init != "" && f.step == 1 {
-		do = fmt.Sprintf("No step was taken before it, so it is not the learning rate: look at the weights in %s", s.Init)
-	}
-	return fmt.Errorf("step %d: loss is %s and gradient norm %s; the first tensor that is not finite: %s; %s. Its batch: %s. "+
-		"%s, look at the data, or set on_nonfinite = \"skip\"",
-		f.step, metrics.Text(loss), metrics.Text(norm), where, goesOn(l.Dir), l.batchOf(f), do)
-}
-
-// namedDocuments is how many documents a message names.
-const namedDocuments = 5
-
-// batchOf names the documents of a step's batch, and how to look at them.
-func (l *Loop) batchOf(f *flight) string {
-	return fmt.Sprintf("%s; stepflow data head -step %d %s shows it", f.batch.Names(namedDocuments), f.step, l.block.Addr)
-}
-
 // tellData tells of documents that are left out, and of those that were passed over.
 func (l *Loop) tellData(ctx context.Context, b *fineweb.Batch) {
 	if !l.told && b.Copies+b.Contaminated > 0 {
@@ -383,7 +306,8 @@ func (l *Loop) tellData(ctx context.Context, b *fineweb.Batch) {
 		l.passed = b.Skipped
 	}
 	c := l.counted
-	l.state.Counted = trainstate.Counted{Specials: c.Specials + b.Specials, Truncated: c.Truncated + b.Truncated, Masked: c.Masked + b.Masked}
+	l.state.Counted = trainstate.Counted{Specials: c.Specials + b.Specials, Truncated: c.Truncated + b.Truncated,
+		Masked: c.Masked + b.Masked}
 }
 
 // countHeldOut adds the documents of a step that an evaluation measures, and warns of the first.

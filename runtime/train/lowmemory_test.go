@@ -51,32 +51,7 @@ func TestLowMemoryResumes(t *testing.T) {
 				s.DType, s.Optimizer = c.dtype, o
 				return s
 			}
-			const half = 5
-			b := batchFor(stage())
-			whole, before := begun(t, d, stage(), ""), begun(t, d, stage(), "")
-			var losses []float32
-			for step := 1; step <= 2*half; step++ {
-				whole.trainStep(t, step, b)
-				loss, err := whole.get(program.BufLoss)
-				must(t, err)
-				losses = append(losses, loss[0])
-				if step <= half {
-					before.trainStep(t, step, b)
-				}
-			}
-			if !(losses[2*half-1] < losses[0]-0.5) {
-				t.Errorf("%s: the losses do not fall: %v", what, losses)
-			}
-			dir := filepath.Join(t.TempDir(), "checkpoint")
-			_, err := before.save(dir, nil, false)
-			must(t, err)
-			after := begun(t, d, stage(), "")
-			must(t, after.restore(t.Context(), stored{dir: dir}))
-			sameBits(t, what+", restored", before, after)
-			for step := half + 1; step <= 2*half; step++ {
-				after.trainStep(t, step, b)
-			}
-			sameBits(t, what+", resumed", whole, after)
+			resumes(t, d, what, 5, 0.5, stage)
 		}
 	}
 }

@@ -68,13 +68,7 @@ func (t *trainer) merge(last bool) (lost float64, err error) {
 // which is what a merge adds.
 func (t *trainer) keepAdapters() error {
 	for _, p := range peft.Params(t.stage.Adapters) {
-		buffer := p.ID
-		for _, s := range t.stage.States(p) {
-			if s.Copy {
-				buffer = s.Buffer(p.ID)
-			}
-		}
-		x := t.tensor(checkpoint.AdapterPrefix+p.Name, buffer)
+		x := t.tensor(checkpoint.AdapterPrefix+p.Name, t.master(p))
 		b, err := x.Data()
 		if err != nil {
 			return err

@@ -22,31 +22,6 @@ func muon(stochastic bool) optim.Optimizer {
 		Eps: 1e-7, WeightDecay: 0.1, MaxGradNorm: 1, BF16StochasticRound: stochastic}.With(rest)
 }
 
-// values are all named buffers of a program that training keeps from step to step.
-func (t *trainer) values(tb testing.TB) map[string][]float32 {
-	tb.Helper()
-	all := map[string][]float32{}
-	for _, b := range t.stage.Program.Buffers {
-		if b.Role == gpu.RoleWeight || b.Role == gpu.RoleAdapter || b.Role == gpu.RoleOptimizer {
-			v, err := t.get(b.Name)
-			must(tb, err)
-			all[b.Name] = v
-		}
-	}
-	return all
-}
-
-// sameBits compares all that two trainers keep.
-func sameBits(t *testing.T, what string, a, b *trainer) {
-	t.Helper()
-	other := b.values(t)
-	for name, v := range a.values(t) {
-		if !slices.Equal(v, other[name]) {
-			t.Errorf("%s: %s differs", what, name)
-		}
-	}
-}
-
 // TestMuonResumes: in every form of the optimizer's state the loss falls, and a run that goes on from a checkpoint
 // makes the bits of one that was not interrupted.
 func TestMuonResumes(t *testing.T) {
@@ -61,37 +36,7 @@ func TestMuonResumes(t *testing.T) {
 			s.DType, s.Optimizer = c.dtype, muon(c.stochastic)
 			return s
 		}
-		const half = 5
-		b := batchFor(stage())
-		whole := begun(t, d, stage(), "")
-		var first, last []float32
-		for step := 1; step <= 2*half; step++ {
-			whole.trainStep(t, step, b)
-			loss, err := whole.get(program.BufLoss)
-			must(t, err)
-			if step == 1 {
-				first = loss
-			}
-			last = loss
-		}
-		if !(last[0] < first[0]-1) {
-			t.Errorf("%s: the loss was %v, and is %v after %d steps on one batch", what, first, last, 2*half)
-		}
-
-		before := begun(t, d, stage(), "")
-		for step := 1; step <= half; step++ {
-			before.trainStep(t, step, b)
-		}
-		dir := filepath.Join(t.TempDir(), "checkpoint")
-		_, err := before.save(dir, nil, false)
-		must(t, err)
-		after := begun(t, d, stage(), "")
-		must(t, after.restore(t.Context(), stored{dir: dir}))
-		sameBits(t, what+", restored", before, after)
-		for step := half + 1; step <= 2*half; step++ {
-			after.trainStep(t, step, b)
-		}
-		sameBits(t, what+", resumed", whole, after)
+		resumes(t, d, what, 5, 1, stage)
 	}
 }
 

@@ -64,19 +64,7 @@ func TestNarrowStatesResume(t *testing.T) {
 				}
 				what := fmt.Sprintf("%s, states %s, weights %v", name, word, dtype)
 				const half = 2
-				whole := begun(t, d, narrowStage(dtype, o), "")
-				losses := whole.losses(t, half)
-				dir := filepath.Join(t.TempDir(), "checkpoint")
-				_, err := whole.save(dir, nil, false)
-				must(t, err)
-				losses = append(losses, whole.losses(t, half)...)
-				if !(losses[2*half-1] < losses[0]) {
-					t.Errorf("%s: the losses do not fall: %v", what, losses)
-				}
-				rest := begun(t, d, narrowStage(dtype, o), "")
-				must(t, rest.restore(t.Context(), stored{dir: dir}))
-				rest.losses(t, half)
-				sameBits(t, what, whole, rest)
+				dir, losses := resumes(t, d, what, half, 0, func() *program.Stage { return narrowStage(dtype, o) })
 				if word == "fp32" {
 					continue
 				}

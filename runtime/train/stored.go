@@ -89,11 +89,11 @@ func (t *trainer) plain(p ops.Param, merged *peft.Adapter) (v []float32, product
 	if merged == nil {
 		return v, 0, 0, nil
 	}
-	down, err := t.master(merged.A)
+	down, err := t.get(t.master(merged.A))
 	if err != nil {
 		return nil, 0, 0, err
 	}
-	up, err := t.master(merged.B)
+	up, err := t.get(t.master(merged.B))
 	if err != nil {
 		return nil, 0, 0, err
 	}
@@ -111,14 +111,14 @@ func (t *trainer) plain(p ops.Param, merged *peft.Adapter) (v []float32, product
 	return v, product, lost, nil
 }
 
-// master is a parameter in fp32, where the optimizer keeps it so, or as it is.
-func (t *trainer) master(p ops.Param) ([]float32, error) {
+// master is the buffer of a parameter in fp32, where the optimizer keeps it so, or as it is.
+func (t *trainer) master(p ops.Param) string {
 	for _, s := range t.stage.States(p) {
 		if s.Copy {
-			return t.get(s.Buffer(p.ID))
+			return s.Buffer(p.ID)
 		}
 	}
-	return t.get(p.ID)
+	return p.ID
 }
 
 // adapterOf returns the adapter of a parameter; nil if it has none.

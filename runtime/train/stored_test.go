@@ -80,7 +80,9 @@ func TestParityQuantizedLoRA(t *testing.T) {
 
 // A checkpoint holds how weights are stored: the bits come back, though quantising what they stand for would give others.
 func TestQuantizedCheckpoint(t *testing.T) {
-	for _, d := range []struct{ weights, in gpu.DType }{{gpu.F32, gpu.NF4}, {gpu.BF16, gpu.NF4}, {gpu.BF16, gpu.RowInt8}, {gpu.F32, gpu.BF16}} {
+	for _, d := range []struct{ weights, in gpu.DType }{
+		{gpu.F32, gpu.NF4}, {gpu.BF16, gpu.NF4}, {gpu.BF16, gpu.RowInt8}, {gpu.F32, gpu.BF16},
+	} {
 		tr, _, _ := narrowTrainer(t, d.in, func(s *program.Stage) { s.DType = d.weights })
 		raw := func() (all []byte) {
 			for _, p := range tr.stage.AllNarrow() {

@@ -23,9 +23,9 @@ import (
 type Device struct {
 	Memory     int64      `json:"memory_bytes"`   // of the device
 	Limit      int64      `json:"limit_bytes"`    // of the memory, what a stage may take
-	Objective  string     `json:"objective"`      //
+	Objective  string     `json:"objective"`      // what is made best
 	Optimizer  int        `json:"optimizer"`      // 0 for that of optimizer, then the alternatives
-	Stages     []Stage    `json:"stages"`         //
+	Stages     []Stage    `json:"stages"`         // from the first
 	Loss       [2]float64 `json:"forecast_loss"`  // if all parameters count, and if only those that train
 	Whole      [2]float64 `json:"whole_loss"`     // the same of the full model trained at once
 	FLOPs      float64    `json:"flops"`          // of the run
@@ -105,6 +105,28 @@ func (m *Split) device(p *blocks.Planned, d *dsl.Decoded, target *model.Model) (
 	if diags := blocks.TooManyTokens(d, d.Int("batch_size"), d.Int("sequence_length")); diags.HasErrors() {
 		return nil, diags
 	}
+	q := newSearch(p, d, target)
+	rules, names := optimizers(p, d)
+	x := &Device{Memory: memory, Limit: memory - reserve, Objective: cmp.Or(d.Str("objective"), "loss"), Tokens: d.Float("tokens")}
+	if x.Tokens == 0 {
+		x.Tokens = tokensPerParameter * target.Params()
+	}
+	found, least, err := x.search(q, rules, d.Int("stages"))
+	switch {
+	case err != nil:
+		return nil, blocks.Problem(d, "device_memory", "Impossible plan", err)
+	case found == nil:
+		return nil, hcl.Diagnostics{d.Error("device_memory", "Too little memory", x.refuse(q, d.Int("stages"), least))}
+	}
+	m.Device, x.optimizers = x, names
+	if err := x.explain(p.World, q, rules, d.Int("stages"), found); err != nil {
+		return nil, blocks.Problem(d, "device_memory", "Impossible plan", err)
+	}
+	return found.layers(), nil
+}
+
+// newSearch is a search for what a block asks for.
+func newSearch(p *blocks.Planned, d *dsl.Decoded, target *model.Model) *search {
 	q := &search{programs: p.World.Programs.On(0), model: target.Model, dtype: program.Precisions[d.Str("precision")],
 		seq: d.Int("sequence_length"), batch: d.Int("batch_size"), method: bounded, position: cmp.Or(d.Str("position"), "upper"),
 		room: growth.Gaps}
@@ -121,7 +143,12 @@ func (m *Split) device(p *blocks.Planned, d *dsl.Decoded, target *model.Model) (
 		spec := p.Use(ref).(*adapter.Adapter).Spec
 		q.spec = &spec
 	}
-	rules, names := []optim.Optimizer{optimizer.Usual}, []string{"an adamw"}
+	return q
+}
+
+// optimizers are the rules that a plan chooses from, the preferred one first, and their addresses.
+func optimizers(p *blocks.Planned, d *dsl.Decoded) (rules []optim.Optimizer, names []string) {
+	rules, names = []optim.Optimizer{optimizer.Usual}, []string{"an adamw"}
 	if ref, _, ok := d.Ref("optimizer"); ok {
 		rules[0], names[0] = p.Use(ref).(*optimizer.Optimizer).Rule, ref.String()
 	}
@@ -129,26 +156,7 @@ func (m *Split) device(p *blocks.Planned, d *dsl.Decoded, target *model.Model) (
 		ref, _, _ := x.Ref("optimizer")
 		rules, names = append(rules, p.Use(ref).(*optimizer.Optimizer).Rule), append(names, ref.String())
 	}
-	x := &Device{Memory: memory, Limit: memory - reserve, Objective: cmp.Or(d.Str("objective"), "loss"), Tokens: d.Float("tokens")}
-	if x.Tokens == 0 {
-		x.Tokens = tokensPerParameter * target.Params()
-	}
-	found, least, err := x.search(q, rules, d.Int("stages"))
-	switch {
-	case err != nil:
-		return nil, blocks.Problem(d, "device_memory", "Impossible plan", err)
-	case found == nil:
-		return nil, hcl.Diagnostics{d.Error("device_memory", "Too little memory", x.refuse(q, d.Int("stages"), least))}
-	}
-	m.Device, x.optimizers = x, names
-	if err := x.explain(p.World, q, rules, d.Int("stages"), found); err != nil {
-		return nil, blocks.Problem(d, "device_memory", "Impossible plan", err)
-	}
-	var layers []int
-	for _, s := range x.Stages {
-		layers = append(layers, s.Layers)
-	}
-	return layers, nil
+	return rules, names
 }
 
 // refuse says that nothing fits.
@@ -169,119 +177,6 @@ func (x *Device) refuse(q *search, stages int, least int64) string {
 	}
 	return text + " Raise device_memory, lower sequence_length, shrink the model or the adapters, or allow an alternative " +
 		"optimizer or updates = [\"separate\", \"fused\"]."
-}
-
-// found is what a search found.
-type found struct {
-	rule   int
-	stages []chosen
-	limit  int64 // within which all stages are
-}
-
-// search finds the best plan: for each optimizer the fewest stages, or as many as asked for, and among optimizers the best by
-// the objective, the first of equals. It is nil if nothing fits; least is then what the first stage that does not fit takes.
-func (x *Device) search(q *search, rules []optim.Optimizer, stages int) (best *found, least int64, err error) {
-	least = math.MaxInt64
-	var bestScore []float64
-	for i, rule := range rules {
-		q.rule, q.least = rule, map[[2]int]int64{}
-		limit := x.Limit
-		split, over, err := q.largest(limit, stages)
-		if err != nil {
-			return nil, 0, err
-		}
-		if split == nil {
-			least = min(least, over)
-			continue
-		}
-		switch x.Objective {
-		case "memory":
-			if split, limit, err = q.smallest(limit, split); err != nil {
-				return nil, 0, err
-			}
-		case "time":
-			if split, err = q.quickest(limit, split); err != nil {
-				return nil, 0, err
-			}
-		}
-		list, err := q.settle(split, limit)
-		if err != nil {
-			return nil, 0, err
-		}
-		if list == nil {
-			return nil, 0, fmt.Errorf("a stage of the split %v, which was to fit, does not", split)
-		}
-		f := &found{i, list, limit}
-		score := []float64{float64(len(list)), x.score(f)}
-		if x.Objective == "memory" {
-			slices.Reverse(score)
-		}
-		if best == nil || slices.Compare(score, bestScore) < 0 {
-			best, bestScore = f, score
-		}
-	}
-	x.Tried = q.tried
-	if best != nil {
-		q.rule, q.least = rules[best.rule], map[[2]int]int64{}
-	}
-	return best, least, nil
-}
-
-// score is what the objective makes least.
-func (x *Device) score(f *found) float64 {
-	switch x.Objective {
-	case "memory":
-		return float64(f.peak())
-	case "time":
-		return work(f.stages)
-	}
-	return x.forecast(f)[0]
-}
-
-// peak is what the largest stage takes.
-func (f *found) peak() (most int64) {
-	for _, s := range f.stages {
-		most = max(most, s.Fit.Bytes)
-	}
-	return most
-}
-
-// flops compiles the stages, which those of the pipeline then share, and adds up the operations of a run.
-func (f *found) flops(programs *program.Programs, tokens float64) (sum float64, err error) {
-	for i, s := range f.stages {
-		c := *s.Stage
-		if err := programs.Compile(&c, s.checkpointing); err != nil {
-			return 0, err
-		}
-		f.stages[i].made = &c
-		n := program.FiguresOf(&c, 0)
-		steps := tokens / float64(len(f.stages)) / float64(s.StepTokens())
-		sum += steps * (float64(n.StepFLOPs) + float64(n.RecomputeFLOPs))
-	}
-	return sum, nil
-}
-
-// forecast is the loss of stages that share the tokens equally: if all parameters of a model count in its mean size, as in
-// the law, and if only those that train do.
-func (x *Device) forecast(f *found) [2]float64 {
-	var all, trained float64
-	for _, s := range f.stages {
-		n, t := sizes(s.Stage)
-		all, trained = all+float64(n), trained+float64(t)
-	}
-	k := float64(len(f.stages))
-	return [2]float64{loss(all/k, x.Tokens), loss(trained/k, x.Tokens)}
-}
-
-// sizes counts the parameters of a stage, and those that train.
-func sizes(s *program.Stage) (all, trained int64) {
-	for _, p := range s.Params {
-		all += p.Elems()
-	}
-	for _, p := range s.Trainable() {
-		trained += p.Elems()
-	}
-	return all, trained
 }
 
 // exports adds what only a plan for a device decides; null of others.

@@ -1,8 +1,9 @@
 package memoryplan
 
 import (
+	"cmp"
 	"fmt"
-	"math"
+	"slices"
 	"strings"
 
 	"stepflow/dsl"
@@ -13,29 +14,26 @@ import (
 )
 
 // explain fills in what the stages come to, what each choice saved, and what one more GiB would buy.
-func (x *Device) explain(w *blocks.World, q *search, rules []optim.Optimizer, stages int, f *found) (err error) {
+func (x *Device) explain(w *blocks.World, q *search, rules []optim.Optimizer, stages int, f *found) error {
 	x.Optimizer = f.rule
-	for _, s := range f.stages {
+	layers := f.layers()
+	for i, s := range f.stages {
 		all, trained := sizes(s.Stage)
 		update := updates[0]
 		if s.Fused {
 			update = updates[1]
 		}
-		fresh := len(s.Layers)
-		if s.From != nil {
-			fresh -= len(s.From.Layers)
-		}
-		x.Stages = append(x.Stages, Stage{fresh, update, s.checkpointing, s.Fit, trained, all})
+		x.Stages = append(x.Stages, Stage{layers[i], update, s.checkpointing, s.Fit, trained, all})
 	}
 	x.Loss = x.forecast(f)
 	whole := loss(q.model.Params(), x.Tokens)
 	x.Whole = [2]float64{whole, whole}
-	if x.FLOPs, err = f.flops(w.Programs, x.Tokens); err != nil {
+	if err := f.compile(w.Programs); err != nil {
 		return err
 	}
-	first := f.stages[0].made
+	x.FLOPs = f.flops(x.Tokens)
 	x.takes = blocks.Forecast{FLOPs: x.FLOPs}
-	x.takes.Predict(w, "train", q.dtype, first.Program, program.SegMicro)
+	x.takes.Predict(w, "train", q.dtype, f.stages[0].made.Program, program.SegMicro)
 	if err := x.undo(q, rules, f); err != nil {
 		return err
 	}
@@ -44,12 +42,7 @@ func (x *Device) explain(w *blocks.World, q *search, rules []optim.Optimizer, st
 
 // undo asks of each choice what the largest stage would take without it.
 func (x *Device) undo(q *search, rules []optim.Optimizer, f *found) error {
-	large := f.stages[0]
-	for _, s := range f.stages {
-		if s.Fit.Bytes > large.Fit.Bytes {
-			large = s
-		}
-	}
+	large := slices.MaxFunc(f.stages, func(a, b chosen) int { return cmp.Compare(a.Fit.Bytes, b.Fit.Bytes) })
 	add := func(what, cost string, change func(*program.Stage)) error {
 		c := *large.Stage
 		change(&c)
@@ -105,15 +98,13 @@ func (x *Device) undo(q *search, rules []optim.Optimizer, f *found) error {
 func (x *Device) another(q *search, rules []optim.Optimizer, stages int, f *found) error {
 	more := *x
 	more.Limit += 1 << 30
-	tried := q.tried
 	g, _, err := more.search(q, rules, stages)
-	q.tried, x.Tried = tried, tried
 	if err != nil {
 		return err
 	}
 	var gains []string
 	add := func(format string, args ...any) { gains = append(gains, fmt.Sprintf(format, args...)) }
-	if a, b := f.layers(), g.layers(); fmt.Sprint(a) != fmt.Sprint(b) && x.Objective != "memory" {
+	if a, b := f.layers(), g.layers(); !slices.Equal(a, b) && x.Objective != "memory" {
 		add("layers %v", b)
 	}
 	if a, b := x.forecast(f), more.forecast(g); a[0]-b[0] >= 0.0005 {
@@ -129,29 +120,6 @@ func (x *Device) another(q *search, rules []optim.Optimizer, stages int, f *foun
 		x.More = "nothing"
 	}
 	return nil
-}
-
-func (f *found) layers() (list []int) {
-	n := 0
-	for _, s := range f.stages {
-		list, n = append(list, len(s.Layers)-n), len(s.Layers)
-	}
-	return list
-}
-
-func (f *found) recomputed() (n int) {
-	for _, s := range f.stages {
-		n += s.Fit.Recompute
-	}
-	return n
-}
-
-func (f *found) micro() int {
-	n := math.MaxInt
-	for _, s := range f.stages {
-		n = min(n, s.Fit.Micro)
-	}
-	return n
 }
 
 // Details says what a plan for a device chose, and why. Other plans say all in their summary.

@@ -90,7 +90,8 @@ func TestSearchIsExhaustive(t *testing.T) {
 				small, peak, err := q.smallest(limit, got)
 				must(t, err)
 				if p, err := q.peak(small); err != nil || peak != smallest || p != peak {
-					t.Fatalf("%s, %d stages: the smallest split is %v of %d bytes, and %d are enough", caps.Kind, len(best), small, peak, smallest)
+					t.Fatalf("%s, %d stages: the smallest split is %v of %d bytes, and %d are enough", caps.Kind, len(best), small,
+						peak, smallest)
 				}
 				late, err := q.latest(limit, got)
 				must(t, err)

@@ -3,6 +3,7 @@ package stage
 import (
 	"fmt"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -11,6 +12,7 @@ import (
 	"stepflow/dsl"
 	"stepflow/ops"
 	"stepflow/runtime/blocks"
+	"stepflow/runtime/blocks/peft"
 	"stepflow/runtime/program"
 )
 
@@ -65,14 +67,29 @@ func (s *Stage) freeze(_ *blocks.Planned, d *dsl.Decoded) (diags hcl.Diagnostics
 	return diags
 }
 
-// frozenProjections lists the weights that frozen_dtype is about.
-func (s *Stage) frozenProjections() (list []ops.Param) {
-	for _, x := range s.Params {
-		if s.Frozen[x.ID] && x.Kind == ops.KindLinear && ops.InLayers(x) {
-			list = append(list, x)
+// adapt puts adapters on frozen projections.
+func (s *Stage) adapt(p *blocks.Planned, d *dsl.Decoded) hcl.Diagnostics {
+	ref, _, ok := d.Ref("adapter")
+	if !ok {
+		if len(s.Trainable()) == 0 {
+			return hcl.Diagnostics{d.Error("freeze", "Nothing to train",
+				"Everything is frozen and there is no adapter. Freeze less, or give adapter.")}
 		}
+		return nil
 	}
-	return list
+	spec := p.Use(ref).(*peft.Adapter).Spec
+	s.Peft = &spec
+	as, err := spec.Match(s.Params, func(x ops.Param) bool { return s.Frozen[x.ID] })
+	if err != nil {
+		return blocks.Problem(d, "adapter", "Impossible adapter", err)
+	}
+	if len(as) == 0 {
+		return hcl.Diagnostics{d.Error("adapter", "Adapter without a place",
+			"Adapters sit on frozen projections, and none that target_modules names is frozen. Set freeze, such as "+
+				"freeze = [\"inherited\"].")}
+	}
+	s.Adapters = as
+	return nil
 }
 
 // store notes how frozen projections are stored.
@@ -83,7 +100,7 @@ func (s *Stage) store(_ *blocks.Planned, d *dsl.Decoded) hcl.Diagnostics {
 	}
 	t := program.FrozenDTypes[word]
 	switch {
-	case len(s.frozenProjections()) == 0:
+	case !slices.ContainsFunc(s.Params, s.FrozenProjection):
 		return hcl.Diagnostics{d.Error("frozen_dtype", "Nothing to store",
 			"frozen_dtype is about projections of frozen layers, and none is frozen. Set freeze, such as freeze = "+
 				"[\"inherited\"], or leave it out.")}

@@ -36,9 +36,10 @@ type Help struct {
 	Fits   bool   `json:"fits"`
 }
 
-// Room says how the stage fits the device of these programs: as the block has it; else with the largest micro-batch, and
-// then the fewest layers computed again, that fit; else what would help.
-func (s *Stage) Room(programs *program.Programs, memory int64) (*Room, error) {
+// Room says how the stage fits a device like that of the plan with another amount of memory: as the block has it; else with
+// the largest micro-batch, and then the fewest layers computed again, that fit; else what would help.
+func (s *Stage) Room(memory int64) (*Room, error) {
+	programs := s.world.Programs.On(memory)
 	r := &Room{Verdict: FitsAsItIs, stage: s}
 	var err error
 	if r.Fit, err = programs.Try(&s.Stage, s.Checkpointing); err != nil || r.Fit.Fits {

@@ -47,11 +47,10 @@ func (s *Stage) tasks(ctx context.Context, p *blocks.Planned, t *dsl.Decoded) (d
 	return s.settle(t)
 }
 
-// uncompiled returns the errors of a program that cannot be compiled for what is asked between steps; nil where that is not
-// why.
+// uncompiled returns the errors of a program that cannot be compiled.
 func (s *Stage) uncompiled(t *dsl.Decoded, err error) hcl.Diagnostics {
 	if !errors.Is(err, program.ErrHeadAdapter) {
-		return nil
+		return blocks.Uncompiled(t, "sequence_length", "Stage cannot be compiled", s.Micro, s.Seq, err)
 	}
 	list := t.List("evaluate")
 	d := list[slices.IndexFunc(s.Evaluations, func(e *Evaluation) bool { return e.asked != nil && len(e.asked.Requests) > 0 })]

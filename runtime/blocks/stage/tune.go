@@ -1,6 +1,7 @@
 package stage
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math"
@@ -35,8 +36,8 @@ var tuneAttrs = []string{"loss_on", "packing", "truncation_mode", "epochs", "nef
 // soundTune checks that what goes with sft stands beside it.
 func soundTune(t *dsl.Decoded) (diags hcl.Diagnostics) {
 	if t.Str("packing") == "wrapped" && t.Known("truncation_mode") {
-		diags = append(diags, t.Error("truncation_mode", "Setting without effect", `With packing = "wrapped" a conversation goes on in the next `+
-			"sequence, and none is too long. Leave truncation_mode out."))
+		diags = append(diags, t.Error("truncation_mode", "Setting without effect", `With packing = "wrapped" a conversation goes on `+
+			"in the next sequence, and none is too long. Leave truncation_mode out."))
 	}
 	if t.Has("objective") && !t.Known("objective") || t.Str("objective") == "sft" {
 		return diags
@@ -47,13 +48,6 @@ func soundTune(t *dsl.Decoded) (diags hcl.Diagnostics) {
 		}
 	}
 	return diags
-}
-
-func stringOr(d *dsl.Decoded, attr, otherwise string) string {
-	if s := d.Str(attr); s != "" {
-		return s
-	}
-	return otherwise
 }
 
 // readTuning reads how the stage learns from conversations, if that is its objective.
@@ -70,9 +64,9 @@ func (s *Stage) readTuning(t *dsl.Decoded) hcl.Diagnostics {
 		return nil
 	}
 	s.NEFTuneAlpha = t.Float("neftune_noise_alpha")
-	s.Tune = &Tuning{LossOn: chat.LossOn(stringOr(t, "loss_on", string(chat.Assistant))), Pack: stringOr(t, "packing", "bfd") == "bfd",
-		Wrap: t.Str("packing") == "wrapped",
-		Drop: t.Str("truncation_mode") == "drop", End: t.Str("truncation_mode") == "keep_end", chat: s.Tokenizer.Chat}
+	packing, cut := cmp.Or(t.Str("packing"), "bfd"), t.Str("truncation_mode")
+	s.Tune = &Tuning{LossOn: cmp.Or(chat.LossOn(t.Str("loss_on")), chat.Assistant), Pack: packing == "bfd", Wrap: packing == "wrapped",
+		Drop: cut == "drop", End: cut == "keep_end", chat: s.Tokenizer.Chat}
 	if s.Tune.chat.Any() {
 		if _, err := s.Tune.chat.Compile(nil, time.Time{}); err != nil {
 			return blocks.Problem(t, "tokenizer", "Unusable chat template", err)

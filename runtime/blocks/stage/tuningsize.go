@@ -174,7 +174,8 @@ func (s *Stage) tuningPasses(ctx context.Context, p *blocks.Planned, t *dsl.Deco
 	}
 	if size.Sequences*2 < int64(s.Batch) {
 		return hcl.Diagnostics{t.Error("batch_size", "Fewer conversations than a batch", fmt.Sprintf("%s makes %s, and a batch takes %d. "+
-			"Lower batch_size, or sequence_length if many share a sequence.", s.Data.Addr, words.Plural(int(size.Sequences), "sequence"), s.Batch))}
+			"Lower batch_size, or sequence_length if many share a sequence.", s.Data.Addr, words.Plural(int(size.Sequences), "sequence"),
+			s.Batch))}
 	}
 	return nil
 }
