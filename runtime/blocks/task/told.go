@@ -2,7 +2,6 @@ package task
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 
 	"stepflow/runtime/blocks"
@@ -10,7 +9,7 @@ import (
 	"stepflow/tasks"
 )
 
-// Group reports whether a name is that of a group, whose documents are those of its tasks.
+// Group reports whether a name stands for a group, whose documents are those of its tasks.
 func (s *Suite) Group(name string) bool { return s.all.Groups[name] != nil }
 
 // Told are the tasks and groups whose results are told: the names asked for, and instead of a tag its tasks.
@@ -64,26 +63,29 @@ func (s *Suite) Numbers(results map[string]*tasks.Result) map[string]float64 {
 
 // Summary says how much is asked, once that is known.
 func (s *Suite) Summary() string {
+	return strings.Join(s.Names, ", ") + ", " + amount(s.leaves)
+}
+
+// amount says how much is asked of some tasks.
+func amount(leaves []*leaf) string {
 	documents, requests := 0, 0
-	for _, x := range s.leaves {
+	for _, x := range leaves {
 		documents, requests = documents+x.asked, requests+x.requests
 	}
-	return fmt.Sprintf("%s, %s, %s", strings.Join(s.Names, ", "), words.Plural(documents, "document"), words.Plural(requests, "request"))
+	return fmt.Sprintf("%s, %s", words.Plural(documents, "document"), words.Plural(requests, "request"))
 }
 
 // Lines say how much is asked, once that is known.
 func (s *Suite) Lines() (list []blocks.Line) {
 	for _, name := range s.Names {
-		leaves, _ := s.all.Leaves(name)
-		documents, requests, shots, parts := 0, 0, 0, 0
-		for _, x := range s.leaves {
-			if slices.ContainsFunc(leaves, func(t *tasks.Task) bool { return t.Name == x.Name }) {
-				documents, requests, shots, parts = documents+x.asked, requests+x.requests, max(shots, x.shots), parts+1
-			}
+		leaves := s.leavesOf(name)
+		shots := 0
+		for _, x := range leaves {
+			shots = max(shots, x.shots)
 		}
-		text := fmt.Sprintf("%s, %s", words.Plural(documents, "document"), words.Plural(requests, "request"))
-		if parts > 1 {
-			text = words.Plural(parts, "task") + ", " + text
+		text := amount(leaves)
+		if len(leaves) > 1 {
+			text = words.Plural(len(leaves), "task") + ", " + text
 		}
 		if shots > 0 {
 			text += ", " + words.Plural(shots, "example") + " in each prompt"
