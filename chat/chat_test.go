@@ -119,7 +119,7 @@ func TestForms(t *testing.T) {
 		{"auto", `{"prompt": "a"}`, `no "completion"`}, {"auto", `{"prompt": "a", "completion": []}`, "one of prompt and completion is text"},
 		{"auto", `{"prompt": "a", "completion": ""}`, "completion is empty"}, {"auto", `{"instruction": "a", "output": null}`, "output is missing"},
 		{"auto", `{"messages": [{"role": "user", "content": "a"}], "tools": "{"}`, "tools is text that is not JSON"},
-		{"chess", `{}`, `no form "chess"`},
+		{"chess", `{}`, `"chess" is not a form of conversations`},
 		{"auto", `{"id": 1, "messages": null, "prompt": null}`, `its "messages" is null`},
 		{"auto", `{"conversations": [{"from": "gpt", "value": "a"}], "system": 5}`, "system is not text"},
 		{"auto", `{"messages": [{"role": "assistant", "tool_calls": []}]}`, "messages[0].content is missing or null"},
