@@ -210,8 +210,8 @@ func (c *Corpus) trained(k *Check, at Cursor, seq int, base uint64) error {
 	})
 }
 
-// learned are the words and tokens of a document that was given: none of a conversation that is not trained on. kept are
-// those of the piece that the cache holds.
+// learned returns the text and the tokens of a document that was given; both are empty for a conversation that is not
+// trained on. kept are the documents of the piece as the token cache holds them, or nil.
 func (c *Corpus) learned(k *Check, p piece, r int, d *document, kept []document, seq int) (text string, ids []int32, err error) {
 	if c.tuning == nil {
 		if kept != nil {

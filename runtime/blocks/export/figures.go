@@ -18,13 +18,13 @@ const evaluationTitle = "Evaluation"
 
 // figure is a number that an evaluation gives.
 type figure struct {
-	task                  string // "" for an evaluation that is none of tasks
+	task                  string // "" unless the evaluation is of tasks
 	name                  string
 	value, stderr, chance float64 // chance is the value of guessing; it and stderr are NaN for none
-	clean                 bool    // of the documents of which nothing was trained on
+	clean                 bool    // over the documents of which nothing was found in the training data
 }
 
-// figures lists the numbers of an evaluation that has run, those that others are computed from or that count left out.
+// figures lists the numbers of an evaluation that has run, without counts and numbers that others are computed from.
 func figures(b *state.Block) (list []figure) {
 	if b == nil {
 		return nil

@@ -25,8 +25,8 @@ type Asked struct {
 	questions *tasks.Questions
 }
 
-// Ask reads the documents and makes what is asked of a model with so many positions, once. Where tok is nil it stands for
-// that, and is no shorter.
+// Ask reads the documents and makes what is asked of a model with so many positions, once. Without a tokenizer it makes
+// stand-ins, which are at least as long.
 func (s *Suite) Ask(ctx context.Context, tok *tokenizer.Tokenizer, positions int) (*Asked, error) {
 	if s.asked != nil {
 		return s.asked, nil
@@ -68,7 +68,7 @@ func (s *Suite) asking(q *tasks.Questions) *Asked {
 	return a
 }
 
-// Inference is the program that answers, but for its model.
+// Inference describes the program that answers. The caller adds its model.
 func (a *Asked) Inference() (x program.Inference) {
 	x.Context, x.Continuation = forward.LongestRequest(a.Requests)
 	for _, p := range a.Prompts {
@@ -125,7 +125,7 @@ func (a *Asked) Judge(scores []tasks.Answer, written []string, samples io.Writer
 	return a.questions.Judge(scores, written, samples)
 }
 
-// Total is Results of the documents that count.
+// Total returns the results over the documents that count.
 func (a *Asked) Total(judged tasks.Judged, counts func(*tasks.Item) bool) (map[string]*tasks.Result, []string, error) {
 	return a.questions.Score(a.suite.all, a.suite.Names, judged, counts)
 }
@@ -136,7 +136,7 @@ func (a *Asked) Results(scores []tasks.Answer, written []string, samples io.Writ
 	return a.questions.Results(a.suite.all, a.suite.Names, scores, written, samples)
 }
 
-// Odd tells what is odd about the documents, though they were measured, of a model with so many positions.
+// Odd lists what is odd about documents that were measured all the same, by a model with so many positions.
 func (a *Asked) Odd(positions int) (list []string) {
 	for _, r := range a.questions.Tasks {
 		n := r.Notes
