@@ -175,8 +175,7 @@ folder = "."  # where this file lies
 tokenizer = AutoTokenizer.from_pretrained(folder)
 base = AutoModelForCausalLM.from_pretrained(` + strconv.Quote(a.base) + revision + `, dtype="auto")
 model = PeftModel.from_pretrained(base, folder)
-inputs = tokenizer("Once upon a time", return_tensors="pt")
-print(tokenizer.decode(model.generate(**inputs, max_new_tokens=40)[0]))`}
+` + a.generates()}
 }
 
 func (a *adapterFolder) parts(ctx context.Context, tok *tokenizer.Tokenizer, from *result, flaw *forward.Flaw) ([]checkpoint.Part, error) {
