@@ -90,8 +90,5 @@ func (*Tasks) Documents() (*data.Data, fineweb.Windows) { return nil, fineweb.Wi
 func (e *Tasks) Details(f *blocks.Forecast) (list []blocks.Line) {
 	list = append(e.Lines(), blocks.Line{About: "takes", Text: words.Count(f.Tokens) + " tokens to score; " +
 		words.Count(f.FLOPs) + "FLOP" + f.Time("FLOP/s", "the last one like it")})
-	if e.Leaks.why != "" {
-		list = append(list, blocks.Line{About: "contamination", Text: e.Leaks.why})
-	}
-	return list
+	return append(list, e.Leaks.details()...)
 }
