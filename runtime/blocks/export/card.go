@@ -122,7 +122,7 @@ func (c *card) metadata(r *blocks.Run, st map[string]*state.Block) modelcard.Met
 		}
 		begun := map[string]bool{}
 		for _, f := range figures(st[x.Addr.String()]) {
-			if f.clean || ofDocuments[f.name] {
+			if f.clean || slices.Contains(blocks.OfContamination, f.name) { // which says nothing of the model
 				continue
 			}
 			if on := cmp.Or(f.task, x.on()); !begun[f.task] {

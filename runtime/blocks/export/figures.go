@@ -81,9 +81,6 @@ func numbers(task string, values map[string]any) (list []figure) {
 var counts = map[string]bool{"bytes": true, "documents": true, "random_guess": true, "tokens": true,
 	"unchecked_documents": true, "unigram_entropy": true, "words": true}
 
-// ofDocuments are numbers that say something of the documents, and nothing of the model.
-var ofDocuments = map[string]bool{"contamination": true, "contaminated_ngrams": true, "token_contamination": true}
-
 func (c *card) resultSection(st map[string]*state.Block) modelcard.Section {
 	s := modelcard.Section{Title: evaluationTitle,
 		Table: &modelcard.Table{Head: []string{"evaluation", "model", "on", "metric", "value", "standard error"}}}
