@@ -49,6 +49,7 @@ var indifferent = []struct{ path, why string }{
 	{"fineweb/local.go", "gives the bytes of files"},
 	{"fineweb/remote.go", "gives the bytes of files"},
 	{"fineweb/packed.go", "gives the bytes of files"},
+	{"fineweb/unpacked.go", "gives the bytes of files"},
 	{"fineweb/footer.go", "refuses damaged files"},
 	{"fineweb/effort.go", "estimates"},
 	{"fineweb/size.go", "estimates"},

@@ -111,19 +111,24 @@ func TestForms(t *testing.T) {
 		{"auto", `{"text": "a"}`, `it has "text"`},
 		{"alpaca", `{"messages": []}`, `no "instruction", which the form "alpaca" needs`},
 		{"auto", `{"messages": []}`, "messages is empty"}, {"auto", `{"messages": "a"}`, "not a list of messages"},
-		{"auto", `{"messages": ["a"]}`, "messages[0] is not an object"}, {"auto", `{"messages": [{"content": "a"}]}`, "messages[0] has no role"},
+		{"auto", `{"messages": ["a"]}`, "messages[0] is not an object"},
+		{"auto", `{"messages": [{"content": "a"}]}`, "messages[0] has no role"},
 		{"auto", `{"messages": [{"role": "user", "content": null}]}`, "messages[0].content is missing or null"},
-		{"auto", `{"messages": [{"role": "user", "content": [{"type": "image", "image": "x.png"}]}]}`, `messages[0].content[0] is of type "image": a language model reads text alone`},
+		{"auto", `{"messages": [{"role": "user", "content": [{"type": "image", "image": "x.png"}]}]}`,
+			`messages[0].content[0] is of type "image": a language model reads text alone`},
 		{"auto", `{"messages": [{"role": "user", "content": 5}]}`, "neither text nor a list"},
 		{"auto", `{"conversations": [{"from": "function_call", "value": "a"}]}`, `conversations[0].from is "function_call"`},
-		{"auto", `{"prompt": "a"}`, `no "completion"`}, {"auto", `{"prompt": "a", "completion": []}`, "one of prompt and completion is text"},
-		{"auto", `{"prompt": "a", "completion": ""}`, "completion is empty"}, {"auto", `{"instruction": "a", "output": null}`, "output is missing"},
+		{"auto", `{"prompt": "a"}`, `no "completion"`},
+		{"auto", `{"prompt": "a", "completion": []}`, "one of prompt and completion is text"},
+		{"auto", `{"prompt": "a", "completion": ""}`, "completion is empty"},
+		{"auto", `{"instruction": "a", "output": null}`, "output is missing"},
 		{"auto", `{"messages": [{"role": "user", "content": "a"}], "tools": "{"}`, "tools is text that is not JSON"},
-		{"chess", `{}`, `no form "chess"`},
+		{"chess", `{}`, `"chess" is not a form of conversations`},
 		{"auto", `{"id": 1, "messages": null, "prompt": null}`, `its "messages" is null`},
 		{"auto", `{"conversations": [{"from": "gpt", "value": "a"}], "system": 5}`, "system is not text"},
 		{"auto", `{"messages": [{"role": "assistant", "tool_calls": []}]}`, "messages[0].content is missing or null"},
-		{"auto", `{"messages": [{"role": "user", "content": "a"}], "chat_template_kwargs": {"messages": []}}`, "chat_template_kwargs has messages"},
+		{"auto", `{"messages": [{"role": "user", "content": "a"}], "chat_template_kwargs": {"messages": []}}`,
+			"chat_template_kwargs has messages"},
 	} {
 		if x, err := parse(t, c.form, c.row); err == nil || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%s: %v, %v, which should say %q", c.row, x, err, c.says)
@@ -228,7 +233,8 @@ func TestInjectionOfPieces(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		r, err := tmpl.Render(&Conversation{Messages: []*jinja.Dict{jinja.NewDict("role", "user", "content", c.content)}, Completion: -1}, false)
+		said := jinja.NewDict("role", "user", "content", c.content)
+		r, err := tmpl.Render(&Conversation{Messages: []*jinja.Dict{said}, Completion: -1}, false)
 		if err != nil || r.Text != c.want || len(r.Quoted) != 1 {
 			t.Errorf("%q renders %+v, %v", c.content, r, err)
 		}
@@ -241,12 +247,17 @@ func TestRefused(t *testing.T) {
 	strict := "{% for m in messages %}{% if (m.role == 'user') != (loop.index0 % 2 == 0) %}{{ raise_exception('roles must alternate') }}{% endif %}{{ m.content }}{% endfor %}"
 	last := "{% for m in messages %}{{ m.content }}{% if loop.last %}!{% endif %}{% endfor %}"
 	for _, c := range []struct{ template, row, says string }{
-		{strict, `{"messages": [{"role": "user", "content": "a"}, {"role": "user", "content": "b"}, {"role": "assistant", "content": "c"}]}`, "t, line 1: the template refuses: roles must alternate"},
+		{strict, `{"messages": [{"role": "user", "content": "a"}, {"role": "user", "content": "b"}, {"role": "assistant", "content": "c"}]}`,
+			"t, line 1: the template refuses: roles must alternate"},
 		{ChatML, `{"messages": [{"role": "user", "content": "a"}]}`, "it has no message of the assistant"},
-		{ChatML, `{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": " "}]}`, "message 2, of the assistant, is empty"},
-		{last, `{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}`, "renders the first 1 messages otherwise when others follow"},
-		{"{% generation %}{% endgeneration %}x", `{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}`, "no token of it counts"},
-		{"{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}", `{"messages": [{"role": "assistant", "content": "b"}]}`, "steps"},
+		{ChatML, `{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": " "}]}`,
+			"message 2, of the assistant, is empty"},
+		{last, `{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}`,
+			"renders the first 1 messages otherwise when others follow"},
+		{"{% generation %}{% endgeneration %}x", `{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}`,
+			"no token of it counts"},
+		{"{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}", `{"messages": [{"role": "assistant", "content": "b"}]}`,
+			"steps"},
 	} {
 		tmpl, err := Text(c.template, "t").Compile(tok, time.Time{})
 		if err != nil {
@@ -327,7 +338,8 @@ func TestTemplatesAreUTF8(t *testing.T) {
 			t.Fatal(err)
 		}
 		s, err := File(path)
-		if says == "" && (err != nil || s.Templates[Default] != text) || says != "" && (err == nil || !strings.Contains(err.Error(), says)) {
+		if says == "" && (err != nil || s.Templates[Default] != text) ||
+			says != "" && (err == nil || !strings.Contains(err.Error(), says)) {
 			t.Errorf("%q: %v, %v", text, s, err)
 		}
 		if _, err := Beside(dir); (err != nil) != strings.Contains(says, "UTF-8,") {

@@ -60,7 +60,7 @@ func Parse(form string, row *jinja.Dict) (*Conversation, error) {
 		return c, c.extras(row)
 	}
 	if form != "auto" {
-		return nil, fmt.Errorf("there is no form %q of conversations: the forms are %s", form, strings.Join(Forms, ", "))
+		return nil, fmt.Errorf("%q is not a form of conversations; the forms are %s", form, strings.Join(Forms, ", "))
 	}
 	for _, f := range forms {
 		if _, ok := row.Get(f.column); ok {

@@ -2,6 +2,7 @@ package chat
 
 import (
 	"errors"
+	"slices"
 	"strings"
 
 	"stepflow/foreign/jinja"
@@ -23,9 +24,8 @@ func Row(form, row string) (*Conversation, error) {
 // instructing are the roles of messages that say how to answer. Whole sets of data share them.
 var instructing = map[string]bool{"system": true, "developer": true}
 
-// Said is what is said in a row, in order, a line between: the contents of messages, or prompt and answer. What is the same
-// in many rows is left out, so that what two rows share is of their own: what a template or a form puts around them, and
-// system prompts.
+// Said returns what is said in a row, in order, on lines: the contents of messages, or prompt and answer. It leaves out what
+// many rows have in common, which are system prompts, and what a template or a form puts around the texts.
 func Said(form, row string) (string, error) {
 	c, err := Row(form, row)
 	if err != nil {
@@ -33,7 +33,7 @@ func Said(form, row string) (string, error) {
 	}
 	if c.Plain {
 		if c.parts != nil {
-			return joined(append(c.parts[:len(c.parts):len(c.parts)], c.Answer)), nil
+			return joined(append(slices.Clone(c.parts), c.Answer)), nil
 		}
 		return c.Prompt + c.Answer, nil
 	}
@@ -50,17 +50,7 @@ func Said(form, row string) (string, error) {
 	return joined(list), nil
 }
 
-// joined puts texts that are not empty on lines.
+// joined puts texts on lines, without empty ones.
 func joined(list []string) string {
-	var b strings.Builder
-	for _, s := range list {
-		if s == "" {
-			continue
-		}
-		if b.Len() > 0 {
-			b.WriteByte('\n')
-		}
-		b.WriteString(s)
-	}
-	return b.String()
+	return strings.Join(slices.DeleteFunc(list, func(s string) bool { return s == "" }), "\n")
 }

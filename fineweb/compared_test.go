@@ -230,6 +230,26 @@ func TestConversationsAreMeasured(t *testing.T) {
 	}
 }
 
+// TestKeptEndsAreMeasured: where the ends of conversations are kept, as many are compared as windows reach.
+func TestKeptEndsAreMeasured(t *testing.T) {
+	tk := tok(t)
+	s := talks(t, manyTalks(200))
+	s.SkipErrors = true
+	w := Windows{Split: All, Length: 16, Batch: 1, Limit: 100}
+	open := func() *Set {
+		set := talkSet(t, tk, s)
+		set.Tune(&Tuning{Encode: talkEncoder(tk), End: true})
+		return set
+	}
+	held, err := open().Held(tk, w, func(*Batch) error { return nil })
+	must(t, err)
+	k := NewCheck(tk)
+	must(t, open().Measured(k, tk, w))
+	if n := k.Result().Documents; n != held.Documents || n < 10 || n > 100 {
+		t.Errorf("%d documents are compared, and %d measured", n, held.Documents)
+	}
+}
+
 // TestDecontaminateConversations: those that hold what is kept out go, whatever the template; and conversations are what is
 // kept out of others.
 func TestDecontaminateConversations(t *testing.T) {

@@ -183,7 +183,8 @@ func TestKeepEnd(t *testing.T) {
 		t.Fatal(err)
 	}
 	b, err := m.Next(1)
-	if err != nil || !slices.Equal(b.IDs, []int32{3, 4, 5, 6}) || !slices.Equal(b.Targets, []int32{4, Ignored, 6, Ignored}) || b.Truncated != 1 {
+	if err != nil || !slices.Equal(b.IDs, []int32{3, 4, 5, 6}) || !slices.Equal(b.Targets, []int32{4, Ignored, 6, Ignored}) ||
+		b.Truncated != 1 {
 		t.Errorf("%+v, %v", b, err)
 	}
 }

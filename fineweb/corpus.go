@@ -34,50 +34,6 @@ type Corpus struct {
 	allowance *allowance
 }
 
-// A piece is what is read at a time: so many rows of a row group at most, and so many bytes of text, and of few data
-// fewer, so that there are pieces to be put in order. Memory is bounded by the documents of a piece for each lane of
-// the order, and a page and a dictionary a column. A document that is longer is a piece of its own.
-const (
-	pieceRows  = 512
-	pieceBytes = 4 << 20
-	leastRows  = 32
-	manyPieces = 256
-)
-
-// cut bounds a piece: rows of a row group, tokens of a file of them.
-type cut struct{ rows, tokens int64 }
-
-// usual is how data are cut. A variable, since tests cut smaller pieces.
-var usual = cut{pieceRows, pieceTokens}
-
-// apart cuts row groups, of which each is one piece, into pieces of about the same size, which is what most says of it
-// at most.
-func apart(groups [][]piece, most func(piece) int64) [][]piece {
-	number := 0
-	for i := range groups {
-		g := groups[i][0]
-		rows := most(g)
-		of := max(1, (g.rows+rows-1)/rows)
-		groups[i] = nil
-		for k := range of {
-			groups[i] = append(groups[i], piece{g.file, g.group, number, k * g.rows / of,
-				(k+1)*g.rows/of - k*g.rows/of})
-			number++
-		}
-	}
-	return groups
-}
-
-// upTo is the same for all.
-func upTo(n int64) func(piece) int64 { return func(piece) int64 { return n } }
-
-// piece is the part of a row group that is in memory at a time; number counts the corpus' pieces. Of a file of tokens
-// the rows are tokens, and the documents those that begin among them.
-type piece struct {
-	file, group, number int
-	from, rows          int64
-}
-
 // usualID is the id's column where none is named: it may be missing.
 const usualID = "id"
 
@@ -224,47 +180,6 @@ func (c *Corpus) Close() error {
 	return errors.Join(errs...)
 }
 
-// BadDocument is an error of the data, with its place.
-type BadDocument struct {
-	File     string
-	RowGroup int
-	Row      int    // inside the row group; -1 if the whole group is meant
-	Place    string // of a document: the row group and row, the line, or the document's number
-	Err      error
-}
-
-func (e *BadDocument) Error() string {
-	if e.Row < 0 {
-		return fmt.Sprintf("%s, row group %d: %v", e.File, e.RowGroup, e.Err)
-	}
-	return fmt.Sprintf("%s, %s: %v", e.File, e.Place, e.Err)
-}
-
-func (e *BadDocument) Unwrap() error { return e.Err }
-
-// bad is an error of a row of a piece.
-func (c *Corpus) bad(p piece, row int, err error) error {
-	return &BadDocument{File: Shown(c.files[p.file]), RowGroup: p.group, Row: int(p.from) + row,
-		Place: c.place(p, row), Err: err}
-}
-
-// place is where a row of a piece lies in its file: its row group and row, its line, or its document.
-func (c *Corpus) place(p piece, row int) string {
-	if s, ok := c.shards[p.file].(interface {
-		place(group int, row int64) string
-	}); ok {
-		return s.place(p.group, p.from+int64(row))
-	}
-	return fmt.Sprintf("row group %d, row %d", p.group, int(p.from)+row)
-}
-
-// flawed is an error of a document that on_error = "skip" would pass over.
-func (c *Corpus) flawed(p piece, row int, err error) error {
-	return c.bad(p, row, fmt.Errorf(passOver, err))
-}
-
-const passOver = `%w; set on_error = "skip" to pass over such documents`
-
 // read reads a piece, without the documents that are left out.
 func (c *Corpus) read(p piece) ([]document, error) {
 	if c.tokens != nil {
@@ -367,29 +282,6 @@ func (c *Corpus) impossible() error {
 	}
 	return NoDocuments{fmt.Errorf("no document of %s passes the filters%s; the least and largest values in its "+
 		"footers say so", strings.Join(c.source.Shown(), ", "), c.source.quotedConditions())}
-}
-
-// NoDocuments is the error of data that hold nothing to read, as far as their filters, their split and on_error let it.
-type NoDocuments struct{ error }
-
-// none says why no document of a split was found, all of them having been looked at.
-func (c *Corpus) none(split Split) error {
-	shown := strings.Join(c.source.Shown(), ", ")
-	switch n := c.contaminated(); {
-	case n > 0 && split != Validation:
-		return NoDocuments{fmt.Errorf("no document of %s is left to train on: %d share n-grams with those that "+
-			"decontaminate names", shown, n)}
-	case c.elsewhere > 0 && split == Validation:
-		return NoDocuments{fmt.Errorf("no document of %s is held out: raise validation_fraction", shown)}
-	case c.elsewhere > 0:
-		return NoDocuments{fmt.Errorf("all documents of %s are held out: lower validation_fraction", shown)}
-	case c.dropped > 0 && c.source.conditions() != "": // blank lines are left out too
-		return NoDocuments{fmt.Errorf("no document of %s passes the filters%s", shown, c.source.quotedConditions())}
-	case c.Skipped > 0:
-		return NoDocuments{fmt.Errorf(`on_error = "skip" passes over all documents of %s: `+
-			`data head without it says what is wrong with the first`, shown)}
-	}
-	return NoDocuments{fmt.Errorf("%s holds no documents", shown)}
 }
 
 // Texts visits the texts of the documents of a split, or what is said in conversations, in file order until visit returns

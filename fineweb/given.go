@@ -11,7 +11,7 @@ type given struct {
 	round  int           // all before it were given whole
 	begun  map[int][]int // rows that this round has given, by the number of their piece
 	last   [2]int        // piece and row of the document at the position
-	tokens int64         // of which so many were given; 0 if it was not begun
+	tokens int64         // how many of its tokens were given; 0 if it was not begun
 }
 
 func (c *Corpus) given(at Cursor) (*given, error) {
@@ -45,7 +45,7 @@ func (c *Corpus) given(at Cursor) (*given, error) {
 	return g, nil
 }
 
-// givenTo is given, also of a stream of conversations: those of its last sequences are packed again.
+// givenTo is given that also knows streams of conversations: it packs those of the last sequences again.
 func (c *Corpus) givenTo(at Cursor, tok *tokenizer.Tokenizer, seq int) (*given, error) {
 	if c.tuning == nil || at.Token == 0 || at.Epoch > 0 {
 		return c.given(at)

@@ -1,59 +1,45 @@
 package fineweb
 
-import (
-	"errors"
-	"runtime"
-	"sync"
-	"sync/atomic"
+// A piece is what is read at a time: so many rows of a row group at most, and so many bytes of text, and of few data
+// fewer, so that there are pieces to be put in order. Memory is bounded by the documents of a piece for each lane of
+// the order, and a page and a dictionary a column. A document that is longer is a piece of its own.
+const (
+	pieceRows  = 512
+	pieceBytes = 4 << 20
+	leastRows  = 32
+	manyPieces = 256
 )
 
-// inParallel reads all pieces, several at a time. prepare is called for each worker, one after the other, with a corpus
-// that serves it alone, and returns what is done with a piece; pieces come to a worker in their order.
-func (c *Corpus) inParallel(prepare func(w *Corpus) func(p piece) error) error {
-	all := c.pieces()
-	skipped := c.Skipped
-	defer func() { c.Skipped = skipped }() // they are counted where they are read for use
-	var next atomic.Int64
-	var preparing sync.Mutex
-	work := func(w *Corpus) error {
-		preparing.Lock()
-		do := prepare(w)
-		preparing.Unlock()
-		for i := int(next.Add(1)) - 1; i < len(all); i = int(next.Add(1)) - 1 {
-			if err := do(all[i]); err != nil {
-				return err
-			}
+// cut bounds a piece: rows of a row group, tokens of a file of them.
+type cut struct{ rows, tokens int64 }
+
+// usual is how data are cut. A variable, since tests cut smaller pieces.
+var usual = cut{pieceRows, pieceTokens}
+
+// apart cuts row groups, of which each is one piece, into pieces of about the same size, which is what most says of it
+// at most.
+func apart(groups [][]piece, most func(piece) int64) [][]piece {
+	number := 0
+	for i := range groups {
+		g := groups[i][0]
+		rows := most(g)
+		of := max(1, (g.rows+rows-1)/rows)
+		groups[i] = nil
+		for k := range of {
+			groups[i] = append(groups[i], piece{g.file, g.group, number, k * g.rows / of,
+				(k+1)*g.rows/of - k*g.rows/of})
+			number++
 		}
-		return nil
 	}
-	errs := make([]error, min(runtime.GOMAXPROCS(0), len(all)))
-	parallel(len(errs), len(errs), func(k int) {
-		w, err := c, error(nil)
-		if k > 0 {
-			if w, err = c.again(); err == nil {
-				defer w.Close()
-			}
-		}
-		if err == nil {
-			err = work(w)
-		}
-		if errs[k] = err; err != nil {
-			next.Store(int64(len(all)))
-		}
-	})
-	return errors.Join(errs...)
+	return groups
 }
 
-// again opens the corpus once more, and takes over what is known of it.
-func (c *Corpus) again() (*Corpus, error) {
-	w, err := Open(c.source.ctx, c.Source())
-	if err != nil {
-		return nil, err
-	}
-	w.copies, w.unclean, w.keyed, w.keys, w.tuning = c.copies, c.unclean, c.keyed, c.keys, c.tuning
-	if err := w.use(c.used); err != nil {
-		w.Close()
-		return nil, err
-	}
-	return w, nil
+// upTo is the same for all.
+func upTo(n int64) func(piece) int64 { return func(piece) int64 { return n } }
+
+// piece is the part of a row group that is in memory at a time; number counts the corpus' pieces. Of a file of tokens
+// the rows are tokens, and the documents those that begin among them.
+type piece struct {
+	file, group, number int
+	from, rows          int64
 }

@@ -10,7 +10,7 @@ func (m *Set) reached(tok *tokenizer.Tokenizer, w Windows,
 		return m.reachedTuned(w, visit)
 	}
 	windows := m.cutter(tok, w, func(*Batch) error { return nil })
-	windows.Batch = 1 // of which nothing is made
+	windows.Batch = 1 // the batches are not used
 	for i, most := range m.shares(w.Limit) {
 		c := m.corpora[i]
 		windows.most = most

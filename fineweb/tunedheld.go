@@ -131,7 +131,8 @@ func (m *Set) reachedTuned(w Windows, visit func(c *Corpus, p piece, r int, d *d
 				if err != nil {
 					return c.bad(p, r, err)
 				}
-				for _, counts := range loss[min(1, len(loss)):max(1, min(len(loss), w.Length))] {
+				lo, hi := c.tuning.cut(len(loss), w.Length)
+				for _, counts := range loss[min(lo+1, hi):hi] {
 					if counts {
 						tokens++
 					}

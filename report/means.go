@@ -129,7 +129,7 @@ func mean(list []float64) float64 {
 	return sum / float64(len(list))
 }
 
-// standardError is that of the mean of two or more values.
+// standardError is the standard error of the mean of two or more values.
 func standardError(list []float64) float64 {
 	m, n, squares := mean(list), float64(len(list)), 0.0
 	for _, v := range list {

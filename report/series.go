@@ -50,7 +50,7 @@ type Trend struct {
 // gave. Of very many, some are left out.
 type EvaluationSeries struct {
 	Name    string   `json:"name"`
-	Value   string   `json:"value"` // "loss", or that of a task, such as "hellaswag.acc"
+	Value   string   `json:"value"` // "loss", or a metric of a task, such as "hellaswag.acc"
 	Higher  bool     `json:"higher_is_better,omitempty"`
 	Brief   bool     `json:"-"` // it is shown where there is little room
 	Count   int      `json:"count"`
@@ -74,7 +74,9 @@ const mostEvaluations = 1024
 // add takes an evaluation after so many seconds of training.
 func (s *EvaluationSeries) add(e *metrics.Evaluation, seconds float64) {
 	v := e.Values[s.Value]
-	if s.Count++; metrics.Finite(v) && (math.IsNaN(float64(s.Best)) || s.Higher && v > float64(s.Best) || !s.Higher && v < float64(s.Best)) {
+	s.Count++
+	best := float64(s.Best)
+	if metrics.Finite(v) && (math.IsNaN(best) || s.Higher && v > best || !s.Higher && v < best) {
 		s.Best, s.BestAt = Number(v), e.Step
 	}
 	s.Last, s.Took, s.Stderr = Number(v), s.Took+Number(e.Seconds), nil
@@ -229,7 +231,7 @@ func (t *thinner) evaluated(e *metrics.Evaluation) {
 	t.series = nil
 }
 
-// drawn are the values of an evaluation that have a curve: the loss, or those of tasks but for their standard errors.
+// drawn are the values of an evaluation that have a curve: the loss, or the metrics of tasks, without standard errors.
 func drawn(e *metrics.Evaluation) []string {
 	if _, ok := e.Values["loss"]; ok {
 		return []string{"loss"}

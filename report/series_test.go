@@ -146,7 +146,8 @@ func TestEvaluationSeries(t *testing.T) {
 		last := len(s.Step) - 1
 		if s.Count != n || len(s.Step) > mostEvaluations+1 || n > 1 && len(s.Step) < min(n, mostEvaluations/2) || s.Step[0] != 0 ||
 			s.Step[last] != n-1 || s.Tokens[last] != int64(8*(n-1)) || s.FLOPs[last] != int64(n-1) ||
-			s.Seconds[last] != Number(2*(n-1)) || s.Values[last] != s.Last || s.BestAt != lowest && n > 2 || s.Took != Number(float64(n)/2) {
+			s.Seconds[last] != Number(2*(n-1)) || s.Values[last] != s.Last || s.BestAt != lowest && n > 2 ||
+			s.Took != Number(float64(n)/2) {
 			t.Errorf("of %d: %d from %d to %d, best %v at %d, last %v", n, len(s.Step), s.Step[0], s.Step[last], s.Best, s.BestAt, s.Last)
 		}
 		for i := 2; i < last; i++ {

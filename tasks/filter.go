@@ -18,13 +18,14 @@ type Filters struct {
 	list []filter
 }
 
-// filter turns the texts that a model wrote for a document into others. Beside an error that is unmatched it gives them too.
+// filter turns the texts that a model wrote for a document into others. With an error that is unmatched it returns them too.
 type filter func(texts []string) ([]string, error)
 
 // unmatched is the error of a filter that has searched in vain for a reason other than that there is nothing to find.
 type unmatched struct{ error }
 
-// apply gives the answer. unfound says why a text counts as one that a pattern does not match, though it may; nil where none does.
+// apply returns the answer. unfound says why a text counts as if a pattern did not match it, though it may; it is nil if no
+// text does.
 func (f *Filters) apply(texts []string) (answer string, unfound, err error) {
 	for _, g := range f.list {
 		if texts, err = g(texts); errors.As(err, new(unmatched)) {

@@ -24,7 +24,8 @@ func TestFiltersNoteWhatTheyCannotFind(t *testing.T) {
 		"only 1":  {"none", `filter x: group_select is 1, counted from 0, and the pattern has 1 matches in "only 1"`},
 	} {
 		answer, unfound, err := task.Filters[0].apply([]string{text})
-		if err != nil || answer != want.answer || (unfound == nil) != (want.note == "") || unfound != nil && !strings.Contains(unfound.Error(), want.note) {
+		if err != nil || answer != want.answer || (unfound == nil) != (want.note == "") ||
+			unfound != nil && !strings.Contains(unfound.Error(), want.note) {
 			t.Errorf("%q: %q, %v, %v", text, answer, unfound, err)
 		}
 	}

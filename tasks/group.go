@@ -41,7 +41,7 @@ func (t *Task) keysOf(m Metric) (list []Key) {
 	return list
 }
 
-// firstKey is that of the first task that has it.
+// firstKey finds a metric by its name, at the first task that has it.
 func firstKey(leaves []*Task, name string) (Key, bool) {
 	for _, t := range leaves {
 		for _, m := range t.Metrics {
@@ -55,8 +55,8 @@ func firstKey(leaves []*Task, name string) (Key, bool) {
 	return Key{}, false
 }
 
-// Pool makes the metrics of a group of those of its tasks that have results, nil where none has; notes say what some of
-// them lack.
+// Pool makes the result of a group from those results that its tasks have, nil if they have none. notes say which metrics
+// some of the tasks lack.
 func (c *Collection) Pool(g *Group, results map[string]*Result) (s *Result, notes []string, err error) {
 	leaves, err := c.Leaves(g.Name)
 	if err != nil {

@@ -172,8 +172,8 @@ func (q *Questions) Judge(scores []Answer, written []string, samples io.Writer) 
 	return all, nil
 }
 
-// Score makes the results of tasks, and of the groups among names, of the documents that count. A task of which none does has
-// no result.
+// Score makes the results of tasks, and of the groups among names, over the documents that count. A task without such
+// documents has no result.
 func (q *Questions) Score(c *Collection, names []string, judged Judged, counts func(*Item) bool) (results map[string]*Result,
 	notes []string, err error) {
 	results = map[string]*Result{}

@@ -42,7 +42,7 @@ type Task struct {
 	Prefix  field
 	Count   field // the text whose words and bytes a rolling likelihood is divided by; the target by default
 	Initial field // "description": the text before all
-	Query   field // "doc_to_decontamination_query": what is looked for in training data, where it is not the usual
+	Query   field // "doc_to_decontamination_query": what is looked for in training data, instead of question and answer
 
 	NumFewshot       int    // -1 where it is not said
 	FewshotDelimiter string // what ends a text, where no example says otherwise
@@ -191,7 +191,7 @@ func (c *Collection) Leaves(name string) ([]*Task, error) {
 	return list, err
 }
 
-// Unknown is the error of a name that is neither that of a task, nor of a group or a tag.
+// Unknown is the error of a name that no task, group or tag has.
 type Unknown struct{ Name, where string }
 
 func (e Unknown) Error() string {

@@ -43,7 +43,8 @@ func (l *loader) load(name string, above []string) (*settings, error) {
 		return nil, fmt.Errorf("%s includes itself", foreign.Shown(name))
 	}
 	if l.files++; l.files > maxFiles {
-		return nil, fmt.Errorf("%s: more than %d files are included, those that are included again counted again", foreign.Shown(name), maxFiles)
+		return nil, fmt.Errorf("%s: more than %d files are included; one that is included twice counts twice", foreign.Shown(name),
+			maxFiles)
 	}
 	b, err := l.read(name)
 	if err != nil {
@@ -129,7 +130,7 @@ type yamlValues struct {
 	left, bytes int
 }
 
-// yamlTags are those of what is no scalar.
+// yamlTags are the tags of nodes that are not scalars.
 var yamlTags = map[yaml.Kind]string{yaml.SequenceNode: "!!seq", yaml.MappingNode: "!!map"}
 
 func (y *yamlValues) value(n *yaml.Node, depth int) (any, error) {

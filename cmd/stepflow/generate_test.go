@@ -4,7 +4,11 @@ import "testing"
 
 // A carriage return that ends a line with a line feed is not shown, wherever the pieces of a text are cut. Others are.
 func TestWrittenShowsNoCarriageReturnsAtLineEnds(t *testing.T) {
-	for _, pieces := range [][]string{{"a\r\nb\rc\r\r\nd\r"}, {"a\r", "\nb\r", "c\r", "\r", "\nd\r", ""}, {"a", "\r", "", "\nb\rc\r\r\n", "d\r"}} {
+	for _, pieces := range [][]string{
+		{"a\r\nb\rc\r\r\nd\r"},
+		{"a\r", "\nb\r", "c\r", "\r", "\nd\r", ""},
+		{"a", "\r", "", "\nb\rc\r\r\n", "d\r"},
+	} {
 		var w written
 		got := ""
 		for i, p := range pieces {

@@ -83,7 +83,7 @@ func (a *app) noStage(s *state.State, arg string, where addr.Addr) error {
 	if hint == "" {
 		hint = dsl.Suggest(where.String(), names)
 	}
-	return fmt.Errorf("there is no folder or stage %s.%s", foreign.Shown(arg), hint)
+	return fmt.Errorf("%s is neither a folder nor a stage.%s", foreign.Shown(arg), hint)
 }
 
 // stageTarget finds the result of a stage, or its latest checkpoint.

@@ -24,7 +24,7 @@ func (r *run) item(v, key Value) Value {
 		switch v := v.(type) {
 		case string:
 			if len(v) > 0 {
-				r.work(len(v) / 64)
+				r.scan(len(v))
 				if n := len(v); n == runes(v) {
 					if j, ok := index(i, n); ok {
 						return v[j : j+1]

@@ -27,7 +27,7 @@ func (r *run) equal(a, b Value) bool {
 		return b == nil
 	case string:
 		s, ok := b.(string)
-		r.work(min(len(a), len(s)) / 64)
+		r.scan(min(len(a), len(s)))
 		return ok && a == s
 	case *undefined:
 		_, ok := b.(*undefined)
@@ -86,7 +86,7 @@ func (r *run) less(a, b Value) bool {
 	switch a := a.(type) {
 	case string:
 		if s, ok := b.(string); ok {
-			r.work(min(len(a), len(s)) / 64)
+			r.scan(min(len(a), len(s)))
 			return a < s // UTF-8 has the order of code points
 		}
 	case *List:
@@ -112,7 +112,7 @@ func (r *run) contains(container, v Value) bool {
 		if !ok {
 			r.fail("'in' a text wants a text, not a value of type %s", pythonType(v))
 		}
-		r.work(len(c) / 64)
+		r.scan(len(c))
 		return strings.Contains(c, s)
 	case *Dict:
 		_, ok := c.find(r, v)

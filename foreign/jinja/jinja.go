@@ -205,6 +205,12 @@ func (r *run) work(n int) {
 	}
 }
 
+// scan counts the steps of going over so many bytes once.
+func (r *run) scan(bytes int) { r.work(bytes / 64) }
+
+// scanCharacters counts the steps of going over so many bytes one character at a time, which takes longer.
+func (r *run) scanCharacters(bytes int) { r.work(bytes / 16) }
+
 // room counts bytes that are about to be allocated.
 func (r *run) room(n int) {
 	l := r.options.Limits
@@ -214,14 +220,15 @@ func (r *run) room(n int) {
 	if r.bytes -= int64(n); r.bytes < 0 {
 		r.runsAway("it makes texts and lists of more than %d MiB on the way", l.Bytes>>20)
 	}
-	r.work(n / 64)
+	r.scan(n)
 }
 
-// reading counts the steps of going over texts once, as methods, filters and tests do with what they are given.
+// reading counts the steps of going over those values that are texts once, as methods, filters and tests do with what they
+// are given.
 func (r *run) reading(values ...Value) {
 	for _, v := range values {
 		if s, ok := v.(string); ok {
-			r.work(len(s) / 64)
+			r.scan(len(s))
 		}
 	}
 }

@@ -135,7 +135,7 @@ func init() {
 	// every asks each character, and that there is one.
 	every := func(f func(c rune) bool) stringMethod {
 		return stringMethod{"", func(r *run, s string, a []Value) Value {
-			r.work(len(s) / 16)
+			r.scanCharacters(len(s))
 			return s != "" && strings.IndexFunc(s, func(c rune) bool { return !f(c) }) < 0
 		}}
 	}
@@ -194,14 +194,14 @@ func init() {
 	}
 	splitting := func(fromRight bool) stringMethod {
 		return stringMethod{"sep? maxsplit?", func(r *run, s string, a []Value) Value {
-			r.work(len(s) / 16)
+			r.scanCharacters(len(s))
 			return split(r, s, a[0], intOr(r, a[1], -1), fromRight)
 		}}
 	}
 	number := func(c rune) bool { return unicode.Is(unicode.Nd, c) }
 	cased := func(is, other func(c rune) bool) stringMethod {
 		return stringMethod{"", func(r *run, s string, a []Value) Value {
-			r.work(len(s) / 16)
+			r.scanCharacters(len(s))
 			return strings.IndexFunc(s, is) >= 0 && strings.IndexFunc(s, other) < 0
 		}}
 	}
@@ -213,7 +213,7 @@ func init() {
 		"center":     fill("center"),
 		"count": {"sub start? end?", func(r *run, s string, a []Value) Value {
 			s = part(r, s, a[1], a[2])
-			r.work(len(s) / 16)
+			r.scanCharacters(len(s))
 			return int64(strings.Count(s, textOf(r, a[0])))
 		}},
 		"endswith": affix(strings.HasSuffix),
@@ -253,7 +253,7 @@ func init() {
 		"rstrip":     stripped(false, true),
 		"split":      splitting(false),
 		"splitlines": {"keepends?", func(r *run, s string, a []Value) Value {
-			r.work(len(s) / 16)
+			r.scanCharacters(len(s))
 			return texts(r, splitlines(s, boolOr(r, a[0], false)))
 		}},
 		"startswith": affix(strings.HasPrefix),

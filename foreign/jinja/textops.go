@@ -256,7 +256,7 @@ func indent(r *run, a []Value) Value {
 		by = strings.Repeat(" ", int(n))
 	}
 	s := textOf(r, a[0])
-	r.work(len(s) / 16)
+	r.scanCharacters(len(s))
 	ls := splitlines(s+"\n", false)
 	r.room(len(s) + len(by)*(len(ls)+1))
 	for i, l := range ls {
@@ -273,7 +273,7 @@ func indent(r *run, a []Value) Value {
 
 // wordcount counts runs of what Python's \w matches.
 func wordcount(r *run, s string) Value {
-	r.work(len(s) / 16)
+	r.scanCharacters(len(s))
 	n, in := int64(0), false
 	for _, c := range s {
 		w := c == '_' || unicode.IsLetter(c) || unicode.IsNumber(c)

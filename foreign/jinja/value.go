@@ -202,7 +202,7 @@ func (r *run) truth(v Value) bool {
 func (r *run) length(v Value) (n int, ok bool) {
 	switch v := v.(type) {
 	case string:
-		r.work(len(v) / 64)
+		r.scan(len(v))
 		return runes(v), true
 	case *List:
 		return len(v.Items), true

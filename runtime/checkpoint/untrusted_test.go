@@ -119,11 +119,14 @@ func TestOpenFolder(t *testing.T) {
 		says  string
 	}{
 		{"whole", map[string]string{"model.safetensors": one("a")}, ""},
-		{"shards", map[string]string{IndexFile: `{"metadata":{},"weight_map":{"a":"x [1].safetensors","b":"y.safetensors"}}`, "x [1].safetensors": one("a"), "y.safetensors": one("b")}, ""},
-		{"whole beside an index", map[string]string{"model.safetensors": one("a"), IndexFile: `{"weight_map":{"a":"gone.safetensors"}}`}, ""},
+		{"shards", map[string]string{IndexFile: `{"metadata":{},"weight_map":{"a":"x [1].safetensors","b":"y.safetensors"}}`,
+			"x [1].safetensors": one("a"), "y.safetensors": one("b")}, ""},
+		{"whole beside an index", map[string]string{"model.safetensors": one("a"), IndexFile: `{"weight_map":{"a":"gone.safetensors"}}`},
+			""},
 		{"whole beside a damaged index", map[string]string{"model.safetensors": one("a"), IndexFile: `{`}, "not JSON"},
 		{"nothing", nil, "has neither"},
-		{"outside", map[string]string{IndexFile: `{"weight_map":{"a":"../m/x.safetensors"}}`, "x.safetensors": one("a")}, "not the name of a file in the folder"},
+		{"outside", map[string]string{IndexFile: `{"weight_map":{"a":"../m/x.safetensors"}}`,
+			"x.safetensors": one("a")}, "not the name of a file in the folder"},
 		{"absolute", map[string]string{IndexFile: `{"weight_map":{"a":"/etc/passwd"}}`}, "not the name of a file in the folder"},
 		{"the folder", map[string]string{IndexFile: `{"weight_map":{"a":"."}}`}, "not the name of a file in the folder"},
 		{"the parent", map[string]string{IndexFile: `{"weight_map":{"a":".."}}`}, "not the name of a file in the folder"},
@@ -134,9 +137,12 @@ func TestOpenFolder(t *testing.T) {
 		{"no map", map[string]string{IndexFile: `{}`}, "no weight_map"},
 		{"empty map", map[string]string{IndexFile: `{"weight_map":{}}`}, "weight_map is empty"},
 		{"named twice", map[string]string{IndexFile: `{"weight_map":{"a":"x.safetensors","a":"y.safetensors"}}`}, `"a" stands there twice`},
-		{"in two shards", map[string]string{IndexFile: `{"weight_map":{"a":"x.safetensors","b":"y.safetensors"}}`, "x.safetensors": one("a"), "y.safetensors": one("a")}, "tensor a is in both"},
-		{"in another shard", map[string]string{IndexFile: `{"weight_map":{"a":"y.safetensors","b":"x.safetensors"}}`, "x.safetensors": one("a"), "y.safetensors": one("b")}, "which does not hold it"},
-		{"in none", map[string]string{IndexFile: `{"weight_map":{"a":"x.safetensors","b":"x.safetensors"}}`, "x.safetensors": one("a")}, "tensor b is in x.safetensors, which does not hold it"},
+		{"in two shards", map[string]string{IndexFile: `{"weight_map":{"a":"x.safetensors","b":"y.safetensors"}}`,
+			"x.safetensors": one("a"), "y.safetensors": one("a")}, "tensor a is in both"},
+		{"in another shard", map[string]string{IndexFile: `{"weight_map":{"a":"y.safetensors","b":"x.safetensors"}}`,
+			"x.safetensors": one("a"), "y.safetensors": one("b")}, "which does not hold it"},
+		{"in none", map[string]string{IndexFile: `{"weight_map":{"a":"x.safetensors","b":"x.safetensors"}}`,
+			"x.safetensors": one("a")}, "tensor b is in x.safetensors, which does not hold it"},
 	} {
 		dir := filepath.Join(t.TempDir(), "m[1]*?")
 		if err := os.Mkdir(dir, 0o777); err != nil {

@@ -93,18 +93,18 @@ func (e *Evaluation) Brief() (list []Scalar) {
 	}
 	last := ""
 	for _, name := range slices.Sorted(maps.Keys(e.Values)) {
-		if task, _ := e.Task(name); task != last {
+		if task := taskOf(name); task != last {
 			list, last = append(list, Scalar{e.Name + " " + name, e.Values[name]}), task
 		}
 	}
 	return list
 }
 
-// Task cuts the name of a value of a task into the task and the metric, whose filter may have dots too.
-func (e *Evaluation) Task(value string) (task, metric string) {
+// taskOf is the task that a value such as gsm8k.exact_match,strict-match is of; "" for a value without one. A filter, which
+// comes last, may have dots too.
+func taskOf(value string) string {
 	name, _, _ := strings.Cut(value, ",")
-	at := strings.LastIndexByte(name, '.')
-	return value[:max(at, 0)], value[at+1:]
+	return name[:max(strings.LastIndexByte(name, '.'), 0)]
 }
 
 // StderrName is the name under which the standard error of a value of a task stands. A filter comes last, as

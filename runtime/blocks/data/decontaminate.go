@@ -16,7 +16,7 @@ import (
 	"stepflow/runtime/words"
 )
 
-// reference is a set of documents that decontaminate names: a split of other data, or those of tasks.
+// reference is a set of documents that decontaminate names: a split of other data, or the documents of tasks.
 type reference struct {
 	name  string
 	data  *Data // nil for tasks
@@ -24,7 +24,7 @@ type reference struct {
 	tasks *task.Suite
 }
 
-// slow reports whether a plan does not read the documents. It reads those of tasks wherever it asks them.
+// slow reports whether a plan leaves the documents unread. It always reads the documents of tasks.
 func (r reference) slow() bool {
 	return r.data != nil && slices.ContainsFunc(r.data.InFiles(), func(x *Data) bool { return !x.readAtOnce() })
 }
@@ -58,7 +58,7 @@ func soundDecontaminate(d *dsl.Decoded) (diags hcl.Diagnostics) {
 	return diags
 }
 
-// decontaminate plans the documents that none to train on may share an n-gram with.
+// decontaminate plans the sets of documents with which no document to train on may share an n-gram.
 func (n *Data) decontaminate(ctx context.Context, p *blocks.Planned, d *dsl.Decoded) (diags hcl.Diagnostics) {
 	for i, x := range d.List("decontaminate") {
 		r, identity, wrong := reference{}, "", hcl.Diagnostics(nil)
@@ -94,8 +94,8 @@ func (n *Data) tasksAgainst(ctx context.Context, p *blocks.Planned, x *dsl.Decod
 	for _, o := range n.against {
 		for _, name := range r.tasks.Names {
 			if o.tasks != nil && slices.Contains(o.tasks.Names, name) {
-				return r, hcl.Diagnostics{x.Error("tasks", "Named twice", fmt.Sprintf("%s is named by a decontaminate block before this one.",
-					name))}
+				return r, hcl.Diagnostics{x.Error("tasks", "Named twice", fmt.Sprintf("%s is named by a decontaminate block "+
+					"before this one.", name))}
 			}
 		}
 	}
@@ -103,7 +103,7 @@ func (n *Data) tasksAgainst(ctx context.Context, p *blocks.Planned, x *dsl.Decod
 	return r, nil
 }
 
-// dataAgainst plans the documents of a split of other data to keep out; r has no data where they cannot be.
+// dataAgainst plans the documents of a split of other data to keep out. r.data is nil if they cannot be kept out.
 func (n *Data) dataAgainst(p *blocks.Planned, x *dsl.Decoded, ref addr.Addr, word string) (r reference, diags hcl.Diagnostics) {
 	of, _ := p.Use(ref).(*Data)
 	if of == nil {

@@ -62,6 +62,14 @@ func (c contamination) known() map[string]cty.Value {
 	return known
 }
 
+// details are the lines of a plan about the look.
+func (c contamination) details() []blocks.Line {
+	if c.why == "" {
+		return nil
+	}
+	return []blocks.Line{{About: "contamination", Text: c.why}}
+}
+
 func fetched(n *data.Data) bool { return slices.ContainsFunc(n.Source.Patterns, fineweb.IsRemote) }
 
 // unknownContamination are the values where nothing is known.

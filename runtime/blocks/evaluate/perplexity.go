@@ -203,10 +203,7 @@ func (e *Perplexity) Details(f *blocks.Forecast) (list []blocks.Line) {
 			f.Time("FLOP/s", "the last one like it"))
 	}
 	list = []blocks.Line{{About: "context", Text: text}, {About: "takes", Text: takes}}
-	if e.Leaks.why != "" {
-		list = append(list, blocks.Line{About: "contamination", Text: e.Leaks.why})
-	}
-	return list
+	return append(list, e.Leaks.details()...)
 }
 
 // Run measures the loss of the model on the documents.

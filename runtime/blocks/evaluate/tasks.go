@@ -74,7 +74,7 @@ func (e *Tasks) Forecast(ctx context.Context, p *blocks.Planned, d *dsl.Decoded,
 	return nil
 }
 
-// segment is the one that most of the work is of: the longest context, or a token of a text.
+// segment names the part of the program that does most of the work: the longest context, or a token of a text.
 func segment(a *task.Asked, x program.Inference) string {
 	if len(a.Requests) == 0 {
 		return program.SegDecode
@@ -83,15 +83,12 @@ func segment(a *task.Asked, x program.Inference) string {
 	return program.SegContext(lengths[len(lengths)-1])
 }
 
-// Documents returns nil: tasks are no documents of the pipeline.
+// Documents returns nil: the documents of tasks are not a data block's.
 func (*Tasks) Documents() (*data.Data, fineweb.Windows) { return nil, fineweb.Windows{} }
 
 // Details returns what is asked, and what it takes.
 func (e *Tasks) Details(f *blocks.Forecast) (list []blocks.Line) {
 	list = append(e.Lines(), blocks.Line{About: "takes", Text: words.Count(f.Tokens) + " tokens to score; " +
 		words.Count(f.FLOPs) + "FLOP" + f.Time("FLOP/s", "the last one like it")})
-	if e.Leaks.why != "" {
-		list = append(list, blocks.Line{About: "contamination", Text: e.Leaks.why})
-	}
-	return list
+	return append(list, e.Leaks.details()...)
 }

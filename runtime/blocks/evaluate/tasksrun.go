@@ -171,8 +171,8 @@ func scoresTold(s *tasks.Result) string {
 	return strings.Join(list, ", ")
 }
 
-// leaks looks for n-grams of the documents in what the stages trained on, and returns what was found by the name of a task or
-// a group, and where; none where that is not known.
+// leaks looks for n-grams of the documents in what the stages trained on. It returns what was found, by the name of a task
+// or a group, and the data that were searched; both are nil if it is not known what the stages trained on.
 func (e *Tasks) leaks(ctx context.Context, r *blocks.Run, tok *bpe.Tokenizer, weights string,
 	a *task.Asked) (leaks map[string]*fineweb.Contamination, where []*data.Data, err error) {
 	if !e.Leaks.looks {
@@ -212,7 +212,7 @@ func (e *Tasks) values(results, clean map[string]*tasks.Result, leaks map[string
 	return map[string]any{"results": all, "documents": documents}
 }
 
-// numbers are those of a result.
+// numbers are the values of a result.
 func numbers(s *tasks.Result) map[string]any {
 	m := map[string]any{"documents": float64(s.Documents)}
 	put := func(key string, x float64) {

@@ -110,7 +110,7 @@ func (c *card) metadata(r *blocks.Run, st map[string]*state.Block) modelcard.Met
 	}
 	for _, n := range c.trained() {
 		for _, pattern := range n.Source.Patterns {
-			if id := hubName(pattern, "hf://datasets/"); id != "" && !slices.Contains(m.Datasets, id) && !hides(r, n.Addr, "source") {
+			if id := hubName(pattern, "hf://datasets/"); id != "" && !slices.Contains(m.Datasets, id) && !hides(r.World, n.Addr, "source") {
 				m.Datasets = append(m.Datasets, id)
 			}
 		}
@@ -122,7 +122,7 @@ func (c *card) metadata(r *blocks.Run, st map[string]*state.Block) modelcard.Met
 		}
 		begun := map[string]bool{}
 		for _, f := range figures(st[x.Addr.String()]) {
-			if f.clean || ofDocuments[f.name] {
+			if f.clean || slices.Contains(blocks.OfContamination, f.name) { // which says nothing of the model
 				continue
 			}
 			if on := cmp.Or(f.task, x.on()); !begun[f.task] {
@@ -156,20 +156,26 @@ func hubName(path, prefix string) string {
 
 // hubBase is the model of the hub that the first stage starts from; "" for none.
 func (e *Export) hubBase(r *blocks.Run) string {
-	first := e.chain()[0]
-	if x := first.Import(); x != nil {
-		return hubName(x.ID, "hf://")
+	return hubName(loadedFrom(r.World, e.chain()[0]), "hf://")
+}
+
+// loadedFrom returns where the weights come from that a stage begins with if it continues no other: what it was imported
+// from, or what its model names. It is "" if they come from nowhere, or if that is sensitive.
+func loadedFrom(w *blocks.World, s *stage.Stage) string {
+	if x := s.Import(); x != nil {
+		return x.ID
 	}
-	if p := r.World.Find(first.Root.Addr); p != nil && !hides(r, p.Addr, "from") {
-		from, _ := strconv.Unquote(p.Hashed["from"])
-		return hubName(from, "hf://")
+	p := w.Find(s.Root.Addr)
+	if p == nil || hides(w, p.Addr, "from") {
+		return ""
 	}
-	return ""
+	from, _ := strconv.Unquote(p.Hashed["from"])
+	return from
 }
 
 // hides reports whether an attribute of a block is sensitive.
-func hides(r *blocks.Run, a addr.Addr, attribute string) bool {
-	p := r.World.Find(a)
+func hides(w *blocks.World, a addr.Addr, attribute string) bool {
+	p := w.Find(a)
 	if p == nil {
 		return true
 	}
@@ -326,7 +332,7 @@ func (c *card) madeBy(r *blocks.Run) modelcard.Section {
 		seeds = append(seeds, fmt.Sprintf("%d of the first weights", first.Seed))
 	}
 	for _, n := range c.trained() {
-		if !hides(r, n.Addr, "seed") {
+		if !hides(r.World, n.Addr, "seed") {
 			seeds = append(seeds, fmt.Sprintf("%d of the order of %s", n.Source.Seed, modelcard.Code(n.Addr.String())))
 		}
 	}

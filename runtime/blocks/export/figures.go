@@ -18,13 +18,13 @@ const evaluationTitle = "Evaluation"
 
 // figure is a number that an evaluation gives.
 type figure struct {
-	task                  string // "" for an evaluation that is none of tasks
+	task                  string // "" unless the evaluation is of tasks
 	name                  string
 	value, stderr, chance float64 // chance is the value of guessing; it and stderr are NaN for none
-	clean                 bool    // of the documents of which nothing was trained on
+	clean                 bool    // over the documents of which nothing was found in the training data
 }
 
-// figures lists the numbers of an evaluation that has run, those that others are computed from or that count left out.
+// figures lists the numbers of an evaluation that has run, without counts and numbers that others are computed from.
 func figures(b *state.Block) (list []figure) {
 	if b == nil {
 		return nil
@@ -80,9 +80,6 @@ func numbers(task string, values map[string]any) (list []figure) {
 // counts are numbers that an evaluation gives besides its results.
 var counts = map[string]bool{"bytes": true, "documents": true, "random_guess": true, "tokens": true,
 	"unchecked_documents": true, "unigram_entropy": true, "words": true}
-
-// ofDocuments are numbers that say something of the documents, and nothing of the model.
-var ofDocuments = map[string]bool{"contamination": true, "contaminated_ngrams": true, "token_contamination": true}
 
 func (c *card) resultSection(st map[string]*state.Block) modelcard.Section {
 	s := modelcard.Section{Title: evaluationTitle,

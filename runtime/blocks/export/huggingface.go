@@ -51,18 +51,23 @@ func (*huggingFace) details() []blocks.Line { return nil }
 func (*huggingFace) library() (name, tag string) { return "transformers", "" }
 
 func (h *huggingFace) use() modelcard.Section {
-	inputs := `inputs = tokenizer("Once upon a time", return_tensors="pt")`
-	if h.talks() {
-		inputs = `messages = [{"role": "user", "content": "What is light?"}]
-inputs = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True, return_tensors="pt")`
-	}
 	return modelcard.Section{Title: "Use", Code: `from transformers import AutoModelForCausalLM, AutoTokenizer
 
 folder = "."  # where this file lies
 tokenizer = AutoTokenizer.from_pretrained(folder)
 model = AutoModelForCausalLM.from_pretrained(folder, dtype="auto")
-` + inputs + `
-print(tokenizer.decode(model.generate(**inputs, max_new_tokens=40)[0]))`}
+` + h.generates()}
+}
+
+// generates is the Python code that generates a text with model and tokenizer: an answer, if the model was tuned to answer.
+func (e *Export) generates() string {
+	inputs := `inputs = tokenizer("Once upon a time", return_tensors="pt")`
+	if e.talks() {
+		inputs = `messages = [{"role": "user", "content": "What is light?"}]
+inputs = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True, return_tensors="pt")`
+	}
+	return inputs + `
+print(tokenizer.decode(model.generate(**inputs, max_new_tokens=40)[0]))`
 }
 
 func (h *huggingFace) names() []string {

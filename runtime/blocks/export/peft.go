@@ -46,13 +46,9 @@ func (a *adapterFolder) plan(p *blocks.Planned, d *dsl.Decoded) hcl.Diagnostics 
 	from := ""
 	switch {
 	case s.Before == nil:
-		if m := p.World.Find(s.Root.Addr); m != nil {
-			if _, secret := m.Secret["from"]; !secret {
-				from, _ = strconv.Unquote(m.Hashed["from"])
-			}
-		}
+		from = loadedFrom(p.World, s)
 	case s.Before.Imported != nil:
-		from = s.Before.Imported.ID
+		from = loadedFrom(p.World, s.Before)
 	}
 	a.base = from
 	if hub.Is(from) {
@@ -69,9 +65,9 @@ func (a *adapterFolder) plan(p *blocks.Planned, d *dsl.Decoded) hcl.Diagnostics 
 		a.base, a.revision, a.onHub = name, "", false
 	}
 	if a.base == "" {
-		return hcl.Diagnostics{d.Error("base_model_name_or_path", "No base", fmt.Sprintf("PEFT adds adapters to a model that it loads by "+
-			"name. Theirs is %s: export it, and give base_model_name_or_path, such as export.huggingface.NAME.path, or its name on the hub.",
-			a.trainedOn()))}
+		return hcl.Diagnostics{d.Error("base_model_name_or_path", "No base", fmt.Sprintf("PEFT adds adapters to a model that it "+
+			"loads by name. Theirs is %s: export it, and give base_model_name_or_path, such as export.huggingface.NAME.path, or its "+
+			"name on the hub.", a.trainedOn()))}
 	}
 	p.Hashed["base_model_name_or_path"] = strconv.Quote(a.base + "@" + a.revision)
 	return nil
@@ -108,7 +104,8 @@ func (a *adapterFolder) tensors() (adapters, beside []ops.Param) {
 	return peft.Params(a.Stage.Adapters), a.Stage.BesideAdapters()
 }
 
-// adapterType is the type of the adapters' numbers: that of their fp32 masters, where the optimizer has some.
+// adapterType is the type in which an adapter is written: the type of its fp32 master if the optimizer keeps one, or else
+// the stage's.
 func (a *adapterFolder) adapterType(p ops.Param) gpu.DType {
 	for _, x := range a.Stage.States(p) {
 		if x.Copy {
@@ -178,8 +175,7 @@ folder = "."  # where this file lies
 tokenizer = AutoTokenizer.from_pretrained(folder)
 base = AutoModelForCausalLM.from_pretrained(` + strconv.Quote(a.base) + revision + `, dtype="auto")
 model = PeftModel.from_pretrained(base, folder)
-inputs = tokenizer("Once upon a time", return_tensors="pt")
-print(tokenizer.decode(model.generate(**inputs, max_new_tokens=40)[0]))`}
+` + a.generates()}
 }
 
 func (a *adapterFolder) parts(ctx context.Context, tok *tokenizer.Tokenizer, from *result, flaw *forward.Flaw) ([]checkpoint.Part, error) {
@@ -215,7 +211,8 @@ func (a *adapterFolder) parts(ctx context.Context, tok *tokenizer.Tokenizer, fro
 	for _, p := range beside {
 		tensors = append(tensors, read(from.File, p, p.Name, a.Stage.DType))
 	}
-	return append(parts, checkpoint.Bytes(checkpoint.AdapterConfigFile, append(b, '\n')), checkpoint.Tensors(checkpoint.AdapterFile, tensors)), nil
+	return append(parts, checkpoint.Bytes(checkpoint.AdapterConfigFile, append(b, '\n')),
+		checkpoint.Tensors(checkpoint.AdapterFile, tensors)), nil
 }
 
 // result is what a stage made.

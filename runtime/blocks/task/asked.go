@@ -4,12 +4,9 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"slices"
-	"strings"
 
 	"stepflow/fineweb/tokenizer"
 	"stepflow/gpu"
-	"stepflow/runtime/blocks"
 	"stepflow/runtime/forward"
 	"stepflow/runtime/program"
 	"stepflow/runtime/words"
@@ -28,8 +25,8 @@ type Asked struct {
 	questions *tasks.Questions
 }
 
-// Ask reads the documents and makes what is asked of a model with so many positions, once. Where tok is nil it stands for
-// that, and is no shorter.
+// Ask reads the documents and makes what is asked of a model with so many positions, once. Without a tokenizer it makes
+// stand-ins, which are at least as long.
 func (s *Suite) Ask(ctx context.Context, tok *tokenizer.Tokenizer, positions int) (*Asked, error) {
 	if s.asked != nil {
 		return s.asked, nil
@@ -71,7 +68,7 @@ func (s *Suite) asking(q *tasks.Questions) *Asked {
 	return a
 }
 
-// Inference is the program that answers, but for its model.
+// Inference describes the program that answers. The caller adds its model.
 func (a *Asked) Inference() (x program.Inference) {
 	x.Context, x.Continuation = forward.LongestRequest(a.Requests)
 	for _, p := range a.Prompts {
@@ -128,7 +125,7 @@ func (a *Asked) Judge(scores []tasks.Answer, written []string, samples io.Writer
 	return a.questions.Judge(scores, written, samples)
 }
 
-// Total is Results of the documents that count.
+// Total returns the results over the documents that count.
 func (a *Asked) Total(judged tasks.Judged, counts func(*tasks.Item) bool) (map[string]*tasks.Result, []string, error) {
 	return a.questions.Score(a.suite.all, a.suite.Names, judged, counts)
 }
@@ -139,7 +136,7 @@ func (a *Asked) Results(scores []tasks.Answer, written []string, samples io.Writ
 	return a.questions.Results(a.suite.all, a.suite.Names, scores, written, samples)
 }
 
-// Odd tells what is odd about the documents, though they were measured, of a model with so many positions.
+// Odd lists what is odd about documents that were measured all the same, by a model with so many positions.
 func (a *Asked) Odd(positions int) (list []string) {
 	for _, r := range a.questions.Tasks {
 		n := r.Notes
@@ -157,89 +154,6 @@ func (a *Asked) Odd(positions int) (list []string) {
 				list = append(list, fmt.Sprintf("%s: %s %s", r.Task.Name, words.Plural(x.n, x.of), x.reason))
 			}
 		}
-	}
-	return list
-}
-
-// Group reports whether a name is that of a group, whose documents are those of its tasks.
-func (s *Suite) Group(name string) bool { return s.all.Groups[name] != nil }
-
-// Told are the tasks and groups whose results are told: the names asked for, and instead of a tag its tasks.
-func (s *Suite) Told() (list []string) {
-	for _, name := range s.Names {
-		if s.all.Tasks[name] != nil || s.Group(name) {
-			list = append(list, name)
-			continue
-		}
-		leaves, _ := s.all.Leaves(name)
-		for _, t := range leaves {
-			list = append(list, t.Name)
-		}
-	}
-	return list
-}
-
-// Value is a number among the results of a suite.
-type Value struct {
-	Task string // or group
-	tasks.Key
-}
-
-func (v Value) String() string { return v.Task + "." + v.Name }
-
-// Values are the metrics of those that are told.
-func (s *Suite) Values() (list []Value) {
-	for _, name := range s.Told() {
-		for _, k := range s.all.Keys(name) {
-			list = append(list, Value{name, k})
-		}
-	}
-	return list
-}
-
-// Numbers are the metrics of those that are told, with their standard errors, as "hellaswag.acc" and
-// "hellaswag.acc_stderr".
-func (s *Suite) Numbers(results map[string]*tasks.Result) map[string]float64 {
-	list := map[string]float64{}
-	for _, name := range s.Told() {
-		r := results[name]
-		for key, x := range r.Metrics {
-			list[name+"."+key] = x
-		}
-		for key, x := range r.Stderr {
-			list[name+"."+blocks.StderrName(key)] = x
-		}
-	}
-	return list
-}
-
-// Summary says how much is asked, once that is known.
-func (s *Suite) Summary() string {
-	documents, requests := 0, 0
-	for _, x := range s.leaves {
-		documents, requests = documents+x.asked, requests+x.requests
-	}
-	return fmt.Sprintf("%s, %s, %s", strings.Join(s.Names, ", "), words.Plural(documents, "document"), words.Plural(requests, "request"))
-}
-
-// Lines say how much is asked, once that is known.
-func (s *Suite) Lines() (list []blocks.Line) {
-	for _, name := range s.Names {
-		leaves, _ := s.all.Leaves(name)
-		documents, requests, shots, parts := 0, 0, 0, 0
-		for _, x := range s.leaves {
-			if slices.ContainsFunc(leaves, func(t *tasks.Task) bool { return t.Name == x.Name }) {
-				documents, requests, shots, parts = documents+x.asked, requests+x.requests, max(shots, x.shots), parts+1
-			}
-		}
-		text := fmt.Sprintf("%s, %s", words.Plural(documents, "document"), words.Plural(requests, "request"))
-		if parts > 1 {
-			text = words.Plural(parts, "task") + ", " + text
-		}
-		if shots > 0 {
-			text += ", " + words.Plural(shots, "example") + " in each prompt"
-		}
-		list = append(list, blocks.Line{About: name, Text: text})
 	}
 	return list
 }

@@ -47,7 +47,7 @@ func (a *Asked) Contaminated(found func(document int) (grams, found int)) {
 	}
 }
 
-// Names are those of the tasks and groups that have results.
+// Names lists the tasks and groups that have results.
 func (a *Asked) Names() (list []string) {
 	for _, r := range a.questions.Tasks {
 		list = append(list, r.Task.Name)

@@ -50,7 +50,7 @@ func NewSuite(ctx context.Context, w *blocks.World, d *dsl.Decoded, use func(add
 	return newSuite(ctx, w, d, use, &Suite{Limit: d.Int("limit"), Seed: uint64(d.Int("fewshot_seed"))})
 }
 
-// NewDocuments finds the documents of the tasks that a block names by tasks and data_files: a suite of which nothing is asked.
+// NewDocuments finds the documents of the tasks that a block names by tasks and data_files. No model is asked about them.
 func NewDocuments(ctx context.Context, w *blocks.World, d *dsl.Decoded, use func(addr.Addr) blocks.Block) (*Suite, hcl.Diagnostics) {
 	return newSuite(ctx, w, d, use, &Suite{alone: true})
 }
@@ -84,14 +84,30 @@ func (s *Suite) Identity() string { return s.identity }
 
 // Of identifies what decides the numbers of one of Told.
 func (s *Suite) Of(name string) string {
-	leaves, _ := s.all.Leaves(name)
 	text := fmt.Sprintf("%s limit %d seed %d", name, s.Limit, s.Seed)
-	for _, x := range s.leaves {
-		if slices.ContainsFunc(leaves, func(t *tasks.Task) bool { return t.Name == x.Name }) {
-			text += " " + x.identity
-		}
+	for _, x := range s.leavesOf(name) {
+		text += " " + x.identity
 	}
 	return text
+}
+
+// leaf returns a task of the suite by its name; nil if it has none of that name.
+func (s *Suite) leaf(name string) *leaf {
+	if i := slices.IndexFunc(s.leaves, func(x *leaf) bool { return x.Name == name }); i >= 0 {
+		return s.leaves[i]
+	}
+	return nil
+}
+
+// leavesOf lists the tasks of the suite that a name stands for, in the order of the suite.
+func (s *Suite) leavesOf(name string) (list []*leaf) {
+	named, _ := s.all.Leaves(name)
+	for _, x := range s.leaves {
+		if slices.ContainsFunc(named, func(t *tasks.Task) bool { return t.Name == x.Name }) {
+			list = append(list, x)
+		}
+	}
+	return list
 }
 
 // find reads which tasks are meant.
@@ -123,7 +139,7 @@ func (s *Suite) find(w *blocks.World, d *dsl.Decoded, use func(addr.Addr) blocks
 			return wrong("%v.", err)
 		}
 		for _, t := range list {
-			if !slices.ContainsFunc(s.leaves, func(x *leaf) bool { return x.Name == t.Name }) {
+			if s.leaf(t.Name) == nil {
 				s.leaves = append(s.leaves, &leaf{Task: t})
 			}
 		}
@@ -136,7 +152,8 @@ func (s *Suite) shown() []string {
 	return slices.DeleteFunc(s.all.Names(), func(name string) bool { return strings.HasPrefix(name, "mmlu_") })
 }
 
-// name is that of a task in the collection, to which a file or a block adds one.
+// name returns the name of the task that an element of tasks stands for. A task of a file or a block is added to the
+// collection first.
 func (s *Suite) name(w *blocks.World, v cty.Value, use func(addr.Addr) blocks.Block) (string, error) {
 	if v.Type() == cty.String && !v.IsNull() {
 		name := v.AsString()
@@ -186,11 +203,11 @@ func (s *Suite) override(w *blocks.World, d *dsl.Decoded) error {
 			return err
 		}
 		for _, t := range list {
-			i := slices.IndexFunc(s.leaves, func(x *leaf) bool { return x.Name == t.Name })
-			if i < 0 {
+			x := s.leaf(t.Name)
+			if x == nil {
 				return fmt.Errorf("%q is not among the tasks", f.Name)
 			}
-			if s.leaves[i].Task, err = t.WithFiles(f.Value, w.Dir); err != nil {
+			if x.Task, err = t.WithFiles(f.Value, w.Dir); err != nil {
 				return fmt.Errorf("%s: %w", f.Name, err)
 			}
 		}
