@@ -36,18 +36,14 @@ func grown(t *testing.T, from *program.Stage, grow growth.Spec, spec peft.Spec,
 	freeze func(*program.Stage, ops.Param) bool) *program.Stage {
 	t.Helper()
 	s := tinyStage()
-	s.From, s.Model, s.Peft = from, from.Model, &spec
-	var err error
-	s.Growth, err = grow.Map(growth.Model{Layers: from.LayerIDs(), Params: from.Params, Prefix: s.LayerPrefix(),
-		ResidualOutput: s.Model.ResidualOutput,
-		Declare:        func(c growth.Config, layers []string) []ops.Param { return s.Model.With(c).Declare(layers) }})
-	must(t, err)
-	s.Model, s.Layers, s.Params = s.Model.With(s.Growth.Config), s.Growth.Layers, s.Growth.Params
+	s.Peft = &spec
+	must(t, s.Continue(from, &grow))
 	for _, p := range s.Params {
 		if freeze(s, p) {
 			s.Frozen[p.ID] = true
 		}
 	}
+	var err error
 	s.Adapters, err = spec.Match(s.Params, func(p ops.Param) bool { return s.Frozen[p.ID] })
 	must(t, err)
 	return s
@@ -100,7 +96,7 @@ func TestEveryTrainableTensorLearns(t *testing.T) {
 	_, err := first.save(result, nil, true)
 	must(t, err)
 
-	inherited := func(s *program.Stage, p ops.Param) bool { return p.Layer >= 0 && s.Layers[p.Layer].Old >= 0 }
+	inherited := (*program.Stage).Inherited
 	relora := peft.Spec{Method: "relora", R: 2, Alpha: 4, TargetModules: []string{"all-linear"}, ResetEvery: 2}
 	lora := peft.Spec{Method: "lora", R: 2, Alpha: 4, TargetModules: []string{"q_proj", "down_proj"}}
 	for name, s := range map[string]*program.Stage{

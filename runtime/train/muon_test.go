@@ -133,7 +133,7 @@ func TestMuonRestartsAdapters(t *testing.T) {
 	must(t, err)
 	relora := peft.Spec{Method: "relora", R: 2, Alpha: 4, TargetModules: []string{"all-linear"}, ResetEvery: 2}
 	grow := growth.Spec{Method: "interpolation", Layers: 2, Position: "upper", Mix: 0.5, FunctionPreserving: true}
-	inherited := func(s *program.Stage, p ops.Param) bool { return p.Layer >= 0 && s.Layers[p.Layer].Old >= 0 }
+	inherited := (*program.Stage).Inherited
 	two := grown(t, one, grow, relora, inherited)
 	two.Optimizer = muon(false)
 	second := begun(t, d, two, dir)

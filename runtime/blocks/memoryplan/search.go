@@ -33,7 +33,7 @@ type search struct {
 
 // stage returns a stage that adds layers to those of another, which are frozen; nil for the first.
 func (q *search) stage(from *program.Stage, fresh int) (*program.Stage, error) {
-	s := &program.Stage{DType: q.dtype, Seq: q.seq, Batch: q.batch, Micro: q.batch, Mask: true, Optimizer: q.rule, From: from,
+	s := &program.Stage{DType: q.dtype, Seq: q.seq, Batch: q.batch, Micro: q.batch, Mask: true, Optimizer: q.rule,
 		Frozen: map[string]bool{}, Schedule: optim.Schedule{Kind: "constant"}, Steps: 1, Horizon: 1}
 	if from == nil {
 		s.Model = q.model.WithLayers(fresh)
@@ -41,25 +41,19 @@ func (q *search) stage(from *program.Stage, fresh int) (*program.Stage, error) {
 		s.Params = s.Model.Declare(s.LayerIDs())
 		return s, nil
 	}
-	small := growth.Model{Layers: from.LayerIDs(), Params: from.Params, Prefix: s.LayerPrefix(),
-		ResidualOutput: from.Model.ResidualOutput,
-		Declare: func(changed growth.Config, layers []string) []ops.Param {
-			return from.Model.With(changed).Declare(layers)
-		}}
-	grown, err := growth.Spec{Method: q.method, Layers: fresh, Position: q.position, Mix: 0.5, FunctionPreserving: true}.Map(small)
-	if err != nil {
+	grow := growth.Spec{Method: q.method, Layers: fresh, Position: q.position, Mix: 0.5, FunctionPreserving: true}
+	if err := s.Continue(from, &grow); err != nil {
 		return nil, err
 	}
-	s.Growth, s.Layers, s.Params = grown, grown.Layers, grown.Params
-	s.Model = from.Model.Grown(growth.Alike(s.Layers)).With(grown.Config)
 	for _, x := range s.Params {
-		if x.Layer >= 0 && s.Layers[x.Layer].Old >= 0 {
+		if s.Inherited(x) {
 			s.Frozen[x.ID] = true
 		}
 	}
 	if q.spec == nil {
 		return s, nil
 	}
+	var err error
 	s.Peft = q.spec
 	s.Adapters, err = q.spec.Match(s.Params, func(x ops.Param) bool { return s.Frozen[x.ID] })
 	return s, err

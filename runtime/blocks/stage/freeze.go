@@ -27,7 +27,7 @@ func (s *Stage) freeze(_ *blocks.Planned, d *dsl.Decoded) (diags hcl.Diagnostics
 					"\"inherited\" means the layers that came with from, and this stage starts a new model."))
 				continue
 			}
-			keep = func(x ops.Param) bool { return x.Layer >= 0 && s.Layers[x.Layer].Old >= 0 }
+			keep = s.Inherited
 		case word == "embeddings":
 			keep = func(x ops.Param) bool { return x.Kind == ops.KindEmbedding }
 		case word == "lm_head":

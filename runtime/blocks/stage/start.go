@@ -7,7 +7,6 @@ import (
 	"github.com/hashicorp/hcl/v2"
 
 	"stepflow/dsl"
-	"stepflow/ops"
 	"stepflow/ops/arch"
 	"stepflow/ops/growth"
 	"stepflow/runtime/blocks"
@@ -49,7 +48,7 @@ func (s *Stage) start(p *blocks.Planned, d *dsl.Decoded) (*model.Model, hcl.Diag
 		return m, nil
 	}
 	up := p.Use(from).(*Stage)
-	s.Before, s.From = up, &up.Stage
+	s.Before = up
 	s.Model, s.Seed = up.Model, up.Seed
 	root := up.Root
 	s.Root = root
@@ -75,31 +74,22 @@ func (s *Stage) start(p *blocks.Planned, d *dsl.Decoded) (*model.Model, hcl.Diag
 
 // grow makes the stage's model from that of the stage before, with new layers if the block has a grow block.
 func (s *Stage) grow(up *Stage, block *dsl.Decoded) hcl.Diagnostics {
-	small := growth.Model{Layers: up.LayerIDs(), Params: up.Params, Prefix: s.LayerPrefix(),
-		ResidualOutput: s.Model.ResidualOutput,
-		Init:           func(p ops.Param) []float32 { return s.Model.Init(p, s.Seed) },
-		Declare: func(changed growth.Config, layers []string) []ops.Param {
-			return s.Model.With(changed).Declare(layers)
-		}}
-	var err error
 	if block == nil {
-		if s.Growth, err = growth.Continue(small); err != nil {
+		if err := s.Continue(&up.Stage, nil); err != nil {
 			return hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "Impossible stage",
 				Detail: blocks.Sentence(err.Error()) + "."}}
 		}
-	} else {
-		if diags := deeper(block, s.Model, len(up.Layers)+block.Int("layers")); diags.HasErrors() {
-			return diags
-		}
-		s.Grow = &growth.Spec{Method: block.Label, Layers: block.Int("layers"), Position: block.Str("position"),
-			Mix:                block.Float("mix"),
-			FunctionPreserving: block.Bool("function_preserving"), Moments: block.Str("moments"), Seed: s.PeftSeed}
-		if s.Growth, err = s.Grow.Map(small); err != nil {
-			return hcl.Diagnostics{block.Error("layers", "Impossible growth", blocks.Sentence(err.Error())+".")}
-		}
+		return nil
 	}
-	s.Layers, s.Params = s.Growth.Layers, s.Growth.Params
-	s.Model = up.Model.Grown(growth.Alike(s.Layers)).With(s.Growth.Config)
+	if diags := deeper(block, s.Model, len(up.Layers)+block.Int("layers")); diags.HasErrors() {
+		return diags
+	}
+	s.Grow = &growth.Spec{Method: block.Label, Layers: block.Int("layers"), Position: block.Str("position"),
+		Mix: block.Float("mix"), FunctionPreserving: block.Bool("function_preserving"), Moments: block.Str("moments"),
+		Seed: s.PeftSeed}
+	if err := s.Continue(&up.Stage, s.Grow); err != nil {
+		return hcl.Diagnostics{block.Error("layers", "Impossible growth", blocks.Sentence(err.Error())+".")}
+	}
 	return nil
 }
 
