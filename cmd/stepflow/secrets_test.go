@@ -217,6 +217,7 @@ var forms = []string{`var.s`, `[var.s]`, `"a ${var.s}"`, `upper(var.s)`, `tonumb
 // TestNoAttributeShowsASecret sets every attribute of the language to what a secret gives, one at a time, and looks for the secret
 // in what is said about it.
 func TestNoAttributeShowsASecret(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	put(t, filepath.Join(dir, "d.jsonl"), documents("text"))
 	env := []string{"STEPFLOW_VAR_s=" + secretText, "STEPFLOW_VAR_n=" + secretNumber}

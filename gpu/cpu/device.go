@@ -95,7 +95,7 @@ func (d *Device) PeakFLOPs(t gpu.DType) float64 {
 		}
 		p := d.product(m, n, n, 1, dense(matrixOf(m), n, false), dense(matrixOf(n), n, false),
 			output{buffer: matrixOf(m), ld: n})
-		d.peak[t] = 2 * m * n * n / fastest(16, p.run)
+		d.peak[t] = 2 * m * n * n / fastest(6, p.run)
 	}
 	return d.peak[t]
 }

@@ -39,9 +39,13 @@ func (w Work) Rate(caps gpu.Caps, t gpu.DType, p *gpu.Program, segment string, s
 	return fmt.Sprintf("%s %s %s 2^%.0f", w, caps.Kind, program.Precision(t), size+shift)
 }
 
+// measurement is about the number of operations that Device.PeakFLOPs takes on the CPU.
+const measurement = 5e9
+
 // Predict sets the time that the operations of a forecast take, most of which are those of a program's segment. It uses
 // the rate that the last block of this kind and size reached in this state, or one of half or twice the size. Without
-// one it uses the rate of a large product, which gives the least time.
+// one it uses the rate of a large product, which gives the least time; it is measured for work that takes longer than
+// that.
 func (f *Forecast) Predict(w *World, work Work, t gpu.DType, program *gpu.Program, segment string) {
 	if f.FLOPs == 0 {
 		return
@@ -50,7 +54,7 @@ func (f *Forecast) Predict(w *World, work Work, t gpu.DType, program *gpu.Progra
 	for _, shift := range []float64{0, -1, 1} {
 		f.rates = append(f.rates, work.Rate(w.Caps, t, program, segment, shift))
 	}
-	if *f = f.By(w.State.Rates); f.Rate == 0 && w.Peak != nil {
+	if *f = f.By(w.State.Rates); f.Rate == 0 && w.Peak != nil && f.FLOPs > measurement {
 		if f.Rate, f.Least = w.Peak(t), true; f.Rate > 0 {
 			f.Seconds = f.FLOPs / f.Rate
 		}
