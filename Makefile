@@ -5,6 +5,9 @@ Q := pipelines/quickstart
 
 CAMPAIGN := -duration 1m
 
+# What test-cuda leaves to test-long.
+SHORT := -short
+
 .PHONY: campaign jaeger jaeger-ui test-jaeger test-backend test-prometheus test-report test-lsp test-trackers docs test-docs cuda cuda-kernels test-cuda test-cuda-asan test-cuda-driver build test test-long test-arm64 race lint generate fuzz bench bench-peers parity quickstart quickstart-compare check size help
 
 help: ## list the targets
@@ -35,7 +38,7 @@ test-long: ## longer proofs: every test three times, every instruction set, fuzz
 	go test -timeout 60m -tags noasm ./gpu/... ./runtime/...
 	for isa in avx512 avx2 portable; do STEPFLOW_CPU_ISA=$$isa go test -count=1 -timeout 60m ./runtime ./runtime/train || exit 1; done
 	$(MAKE) test-arm64
-	$(MAKE) test-cuda
+	$(MAKE) test-cuda SHORT=
 	CGO_ENABLED=1 CGO_CXXFLAGS=-fsanitize=address go test -timeout 60m -asan -tags cudaemu ./gpu/cuda/emu
 	tools/cuda/kernels.sh -check
 	$(MAKE) test-cuda-driver
@@ -56,7 +59,7 @@ cuda-kernels: ## compile gpu/cuda/kernels again with NVRTC from PyPI (needs Pyth
 	tools/cuda/kernels.sh
 
 test-cuda: ## the CUDA device and its kernels on the emulator, and the quickstart's first steps (needs g++)
-	CGO_ENABLED=1 go test -tags cudaemu ./gpu/cuda/... ./ops/arch ./ops/optim ./runtime/forward ./runtime -run 'TestConformance|TestCUDA|TestMuon|TestLowMemory|TestProjections|TestParity$$|Test(Capture|Every|Neighbours|Operands|Updates|Attention|Find|Errors|Images|For)'
+	CGO_ENABLED=1 go test $(SHORT) -tags cudaemu ./gpu/cuda/... ./ops/arch ./ops/optim ./runtime/forward ./runtime -run 'TestConformance|TestCUDA|TestMuon|TestLowMemory|TestProjections|TestParity$$|Test(Capture|Every|Neighbours|Operands|Updates|Attention|Find|Errors|Images|For)'
 
 test-cuda-asan: ## every kernel on the emulator under the address sanitizer; matrix products are not kernels of ours
 	CGO_ENABLED=1 CGO_CXXFLAGS=-fsanitize=address go test -asan -tags cudaemu -run 'Conformance/order0/^[^m]' ./gpu/cuda/emu

@@ -55,11 +55,15 @@ func (w waiting) Caps() gpu.Caps {
 
 // The whole tiny pipeline, with growth, adapters and merging: the same bits whatever the order of
 // threads, and whether the next step is begun before the loss is read; peaks as planned; one graph
-// replayed a segment.
+// replayed a segment. -short leaves one order out.
 func TestCUDAPipeline(t *testing.T) {
+	orders := []uint64{emu.Ascending, emu.Descending, 99}
+	if testing.Short() {
+		orders = orders[:2]
+	}
 	for _, precision := range []string{"fp32", "bf16"} {
 		var first map[string]string
-		for _, order := range []uint64{emu.Ascending, emu.Descending, 99} {
+		for _, order := range orders {
 			dir := pipeline(t)
 			e, d := emulated(t, func(e *emu.Driver) { e.Order = order })
 			var device gpu.Device = d
@@ -251,7 +255,7 @@ func TestCUDARefusals(t *testing.T) {
 	}
 }
 
-// The quickstart's first steps give the losses of the CPU.
+// The quickstart's first steps give the losses of the CPU; -short takes fewer of them.
 func TestCUDAQuickstart(t *testing.T) {
 	data := t.TempDir()
 	cmd := exec.Command("go", "run", "../cmd/stepflow", "sample", "go-docs", "-o", data)
@@ -261,7 +265,10 @@ func TestCUDAQuickstart(t *testing.T) {
 	}
 	hcl, err := os.ReadFile("../pipelines/quickstart/main.hcl")
 	must(t, err)
-	const steps = 10
+	steps := 10
+	if testing.Short() {
+		steps = 4
+	}
 	losses := func(d gpu.Device, precision string, n int) (list []float64) {
 		dir := t.TempDir()
 		must(t, os.WriteFile(filepath.Join(dir, "main.hcl"), hcl, 0o644))
@@ -286,7 +293,7 @@ func TestCUDAQuickstart(t *testing.T) {
 		precision string
 		steps     int
 		tol       float64
-	}{{"fp32", steps, 2e-5}, {"bf16", 5, 2e-3}} {
+	}{{"fp32", steps, 2e-5}, {"bf16", steps / 2, 2e-3}} {
 		_, d := emulated(t, nil)
 		got, want := losses(d, x.precision, x.steps), losses(cpuDevice(t, 0), x.precision, x.steps)
 		for i := range want {
