@@ -36,6 +36,7 @@ test: ## all tests, under ten minutes on two cores
 test-long: ## longer proofs: every test three times, every instruction set, fuzzing, ten minutes of the campaign
 	go test -count=3 -timeout 60m ./...
 	go test -timeout 60m -tags noasm ./gpu/... ./runtime/...
+	go test -timeout 120m ./runtime -run TestEveryCombination -whole
 	for isa in avx512 avx2 portable; do STEPFLOW_CPU_ISA=$$isa go test -count=1 -timeout 60m ./runtime ./runtime/train || exit 1; done
 	$(MAKE) test-arm64
 	$(MAKE) test-cuda SHORT=
@@ -126,6 +127,7 @@ generate: ## files made by programs: assembly, the references of language, comma
 	$(STEPFLOW) schema -markdown > docs/language.md
 	$(STEPFLOW) schema -tracing > docs/tracing.md
 	go test ./cmd/stepflow -run TestCommandsPage -update
+	go test ./runtime/compatibility -run TestPage -update
 
 fuzz: ## every fuzz target, 30 seconds each
 	tools/fuzz.sh

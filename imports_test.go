@@ -48,10 +48,10 @@ var may = map[string]string{
 		"runtime/forward runtime/metrics runtime/observe runtime/program runtime/trainstate runtime/words tracing",
 	"runtime/blocks/stage": "chat foreign runtime/durable dsl dsl/addr ops ops/arch ops/growth ops/optim fineweb fineweb/tokenizer gpu runtime/blocks " +
 		"runtime/blocks/data runtime/blocks/model runtime/blocks/optimizer runtime/blocks/peft " +
-		"runtime/blocks/task runtime/blocks/tokenizer runtime/checkpoint runtime/forward runtime/observe runtime/program " +
+		"runtime/blocks/task runtime/blocks/tokenizer runtime/checkpoint runtime/compatibility runtime/forward runtime/observe runtime/program " +
 		"runtime/results runtime/state runtime/train runtime/trainstate runtime/words tasks",
 	"runtime/blocks/memoryplan": "dsl dsl/addr gpu ops ops/arch ops/growth ops/optim ops/peft runtime/blocks runtime/blocks/model " +
-		"runtime/blocks/optimizer runtime/blocks/peft runtime/program runtime/words",
+		"runtime/blocks/optimizer runtime/blocks/peft runtime/compatibility runtime/program runtime/words",
 	"runtime/blocks/model": "foreign dsl dsl/addr ops ops/arch fineweb fineweb/hub fineweb/tokenizer gpu runtime/blocks " +
 		"runtime/blocks/tokenizer runtime/checkpoint runtime/durable",
 	"runtime/blocks/tokenizer": "chat foreign dsl dsl/addr fineweb fineweb/tokenizer runtime/blocks runtime/blocks/data " +
@@ -85,6 +85,8 @@ var may = map[string]string{
 	"runtime/metrics":    "foreign runtime/durable",
 	"runtime/durable":    "",
 	"runtime/words":      "dsl",
+
+	"runtime/compatibility": "dsl",
 
 	"runtime/artifacts":               "foreign dsl fineweb/s3 runtime/checkpoint runtime/durable runtime/metrics runtime/results",
 	"runtime/state/remote":            "foreign fineweb/s3 fineweb/web runtime/state",
@@ -140,7 +142,7 @@ var layers = []string{
 	"runtime/train",
 	"runtime/forward runtime/artifacts",
 	"runtime/program runtime/results runtime/llamacpp",
-	"runtime/observe runtime/trainstate runtime/exportdir runtime/words",
+	"runtime/observe runtime/trainstate runtime/exportdir runtime/words runtime/compatibility",
 	"runtime/checkpoint runtime/metrics runtime/state runtime/gguf runtime/modelcard",
 	"runtime/durable",
 }

@@ -26,6 +26,7 @@ type Decoded struct {
 	lists     map[string][]*Decoded // repeatable nested blocks, by name
 	ctx       *hcl.EvalContext
 	exprs     map[string]hcl.Expression
+	scope     *Scope // in which the blocks are that it names; nil for what is no block of a pipeline
 }
 
 // Decode evaluates a block, or one instance of it.
@@ -36,6 +37,7 @@ func (s *Scope) Decode(b *Block, each *Each) (*Decoded, hcl.Diagnostics) {
 // decoder evaluates a block with the blocks in it.
 type decoder struct {
 	block   *Block // nil for what is no block of a pipeline
+	scope   *Scope // nil likewise
 	ctx     *hcl.EvalContext
 	secrets *Secrets
 	meter   *meter
@@ -49,7 +51,7 @@ func (x *decoder) body(b *hclsyntax.Body, attrs []Attr, nested []Nested, typ, pr
 	d := &Decoded{Range: header, values: map[string]cty.Value{}, defaults: map[string]bool{},
 		ranges: map[string]hcl.Range{}, blocks: map[string]*Decoded{}, lists: map[string][]*Decoded{},
 		Sensitive: map[string]bool{}, ctx: x.ctx,
-		exprs: map[string]hcl.Expression{}}
+		exprs: map[string]hcl.Expression{}, scope: x.scope}
 	for i := range attrs {
 		a := attrs[i].of(typ)
 		if !only(a.Only, typ) {

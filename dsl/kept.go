@@ -13,7 +13,7 @@ func (s *Scope) DecodeKept(b *Block, each *Each, kept map[string]cty.Value) (*De
 	if each != nil && each.Key != "" {
 		e = each
 	}
-	x := &decoder{block: b, ctx: s.context(b.in, b.uses, e), secrets: s.config.Secrets, meter: s.config.meter, kept: kept}
+	x := &decoder{block: b, scope: s, ctx: s.context(b.in, b.uses, e), secrets: s.config.Secrets, meter: s.config.meter, kept: kept}
 	d := x.body(b.body, b.Kind.Attrs, b.Kind.Blocks, b.Addr.Type, "", b.DeclRange)
 	return d, s.config.Secrets.Diagnostics(x.diags)
 }

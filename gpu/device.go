@@ -22,6 +22,7 @@ type Caps struct {
 	Async     bool    // Run returns before the work is done, so the host may prepare what comes next
 	// FewLaunches says that each launch costs time of its own: work is done in as few as operands allow.
 	FewLaunches bool
+	WidestHead  int // channels of a head that attention takes at most; 0 for any number
 	Width       int // elements that rows and columns of matrices should be a multiple of; 0 for any. See Widen.
 }
 

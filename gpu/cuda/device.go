@@ -30,7 +30,7 @@ func (c Card) Usable() bool { return c.Major >= 8 }
 // the reserve is not the program's.
 func PlanCaps(name string, memory int64) gpu.Caps {
 	return gpu.Caps{Kind: "cuda", Name: name, Memory: max(0, memory-Reserve), Reserve: Reserve, Alignment: Alignment,
-		Workspace: Workspace, Width: Width, FewLaunches: true, Async: true, DTypes: []gpu.DType{gpu.F32, gpu.BF16}}
+		Workspace: Workspace, Width: Width, WidestHead: widestHead, FewLaunches: true, Async: true, DTypes: []gpu.DType{gpu.F32, gpu.BF16}}
 }
 
 // Device implements gpu.Device on a driver.

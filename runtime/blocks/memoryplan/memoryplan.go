@@ -69,7 +69,7 @@ func sound(_ addr.Addr, d *dsl.Decoded) hcl.Diagnostics {
 		return hcl.Diagnostics{d.Error("stages", "Stages or budget", "Give exactly one of stages and budget; or give "+
 			"device_memory, with or without stages.")}
 	}
-	return soundDevice(d)
+	return append(soundDevice(d), soundTogether(d)...)
 }
 
 // parts counts the model states of the parts of a model, with the optimizer and the adapters that the block names.

@@ -8,6 +8,22 @@ import (
 // Usual is the optimizer whose bytes are counted where no block is named.
 var Usual optim.Optimizer = optim.AdamW{}
 
+// Types lists the types of the optimizer that an attribute of a block names, and of those that it names itself for parameters
+// in layers. They are not known in full before the pipeline is.
+func Types(d *dsl.Decoded, attr string) []string {
+	ref, _, ok := d.Ref(attr)
+	if !ok {
+		return nil
+	}
+	list := []string{ref.Type}
+	if o := d.Referred(attr); o != nil {
+		for _, x := range []string{"others", "norms"} {
+			list = append(list, Types(o, x)...)
+		}
+	}
+	return list
+}
+
 // named returns the optimizer that an attribute of a block names; nil for none.
 type named func(attr string) optim.Optimizer
 

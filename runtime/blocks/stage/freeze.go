@@ -22,11 +22,6 @@ func (s *Stage) freeze(_ *blocks.Planned, d *dsl.Decoded) (diags hcl.Diagnostics
 		var keep func(ops.Param) bool
 		switch {
 		case word == "inherited":
-			if s.From == nil {
-				diags = append(diags, d.Error("freeze", "Nothing inherited",
-					"\"inherited\" means the layers that came with from, and this stage starts a new model."))
-				continue
-			}
 			keep = s.Inherited
 		case word == "embeddings":
 			keep = func(x ops.Param) bool { return x.Kind == ops.KindEmbedding }
@@ -99,16 +94,12 @@ func (s *Stage) store(_ *blocks.Planned, d *dsl.Decoded) hcl.Diagnostics {
 		return nil
 	}
 	t := program.FrozenDTypes[word]
-	switch {
-	case !slices.ContainsFunc(s.Params, s.FrozenProjection):
+	if !slices.ContainsFunc(s.Params, s.FrozenProjection) {
 		return hcl.Diagnostics{d.Error("frozen_dtype", "Nothing to store",
 			"frozen_dtype is about projections of frozen layers, and none is frozen. Set freeze, such as freeze = "+
 				"[\"inherited\"], or leave it out.")}
-	case s.Peft != nil && s.Peft.Method == "relora" && t != s.DType:
-		return hcl.Diagnostics{d.Error("frozen_dtype", "Merges into weights of few bits",
-			fmt.Sprintf("A relora adapter is merged into the frozen weights again and again, and what it learns from one merge to the "+
-				"next is smaller than %s can hold. Use a lora adapter, which is merged once, or leave frozen_dtype out.", word))}
-	case t != s.DType:
+	}
+	if t != s.DType {
 		s.FrozenDType = t
 	}
 	return nil

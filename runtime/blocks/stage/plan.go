@@ -21,7 +21,7 @@ func plan(ctx context.Context, p *blocks.Planned, d *dsl.Decoded) (map[string]ct
 		PeftSeed: uint64(d.Int("seed")), Frozen: map[string]bool{}}}
 	t := d.Block("train")
 	m, diags := s.start(p, d)
-	if diags.HasErrors() {
+	if diags = append(diags, s.onDevice(d, p.World.Caps)...); diags.HasErrors() {
 		return nil, diags
 	}
 	for _, check := range []func(*blocks.Planned, *dsl.Decoded) hcl.Diagnostics{s.freeze, s.adapt, s.store, s.idle, s.train} {

@@ -13,25 +13,18 @@ import (
 )
 
 func sound(_ addr.Addr, d *dsl.Decoded) hcl.Diagnostics {
-	return append(soundStart(d), soundTrain(d.Block("train"))...)
+	return append(append(soundStart(d), soundTogether(d)...), soundTrain(d.Block("train"))...)
 }
 
 // soundStart checks what a stage starts from.
 func soundStart(d *dsl.Decoded) hcl.Diagnostics {
-	grow := d.Block("grow")
 	switch {
 	case !d.Has("from") && !d.Has("model"):
 		return hcl.Diagnostics{d.Error("model", "No model", "A stage starts a model or continues a stage: give model or "+
 			"from.")}
-	case !d.Has("from") && grow != nil:
-		return hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "Nothing to grow", Subject: grow.Range.Ptr(),
-			Detail: "Growth starts from a trained stage: give from, or set layers."}}
 	case d.Has("from") && d.Has("layers"):
 		return hcl.Diagnostics{d.Error("layers", "Layers of a continued stage",
 			"A stage that continues another has its layers; add some with a grow block.")}
-	case d.Has("frozen_dtype") && !d.Has("freeze"):
-		return hcl.Diagnostics{d.Error("frozen_dtype", "Nothing to store",
-			"frozen_dtype is about projections of frozen layers, and nothing is frozen: give freeze, or leave it out.")}
 	}
 	return nil
 }
@@ -47,12 +40,8 @@ func soundTrain(t *dsl.Decoded) (diags hcl.Diagnostics) {
 	diags = append(diags, soundTune(t)...)
 	if batch := t.Int("batch_size"); batch > 0 {
 		diags = append(diags, blocks.TooManyTokens(t, batch, t.Int("sequence_length"))...)
-		micro, _, d := microOf(t)
-		if diags = append(diags, d...); !d.HasErrors() && micro != batch && t.Str("update") == "fused" {
-			diags = append(diags, t.Error("micro_batch_size", "Several micro-batches with fused updates",
-				fmt.Sprintf("A fused update needs the gradient of the whole batch at once, and micro_batch_size %d is less than "+
-					"batch_size %d. Leave micro_batch_size out, or set update = \"separate\".", micro, batch)))
-		}
+		_, _, wrong := microOf(t)
+		diags = append(diags, wrong...)
 	}
 	if word := t.Str("activation_checkpointing"); t.Known("activation_checkpointing") && !slices.Contains(checkpointing, word) {
 		if n, err := strconv.Atoi(word); err != nil || n < 1 {

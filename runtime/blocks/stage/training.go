@@ -8,8 +8,6 @@ import (
 	"github.com/hashicorp/hcl/v2"
 
 	"stepflow/dsl"
-	"stepflow/gpu"
-	"stepflow/ops/growth"
 	"stepflow/ops/optim"
 	"stepflow/runtime/blocks"
 	"stepflow/runtime/blocks/data"
@@ -39,19 +37,13 @@ func (s *Stage) train(p *blocks.Planned, d *dsl.Decoded) (diags hcl.Diagnostics)
 	s.Tokenizer = p.Use(ref).(*tokenizer.Tokenizer)
 	ref, _, _ = t.Ref("optimizer")
 	s.Optimizer = p.Use(ref).(*optimizer.Optimizer).Rule
-	if err := s.mapsMoments(); err != nil {
-		diags = append(diags, blocks.Problem(d.Block("grow"), "moments", "Moments that cannot be mapped", err)...)
-	}
 	diags = append(diags, s.readTuning(t)...)
 	s.Seq, s.Batch = t.Int("sequence_length"), t.Int("batch_size")
 	s.Fused = t.Str("update") == "fused"
 	s.Micro, s.AutoMicro, _ = microOf(t)
 	s.AutoMicro = s.AutoMicro && !s.Fused // a fused step is one micro-batch
 	s.Checkpointing = t.Str("activation_checkpointing")
-	if s.Accumulate = program.Precisions[t.Str("accumulate_dtype")]; s.Accumulate == gpu.BF16 && s.DType == gpu.F32 {
-		bad("accumulate_dtype", "Gradients coarser than weights",
-			"The stage trains in fp32, and so are its gradients. Leave accumulate_dtype out, or set precision = \"bf16\".")
-	}
+	s.Accumulate = program.Precisions[t.Str("accumulate_dtype")]
 	if s.Seq > s.Model.MaxPositionEmbeddings {
 		bad("sequence_length", "Sequence too long", "sequence_length %d is larger than the model's %s.", s.Seq,
 			s.Model.Longest())
@@ -80,29 +72,8 @@ func (s *Stage) train(p *blocks.Planned, d *dsl.Decoded) (diags hcl.Diagnostics)
 	return append(append(diags, s.updatable(t)...), s.evaluations(p, t)...)
 }
 
-// mapsMoments returns why moments cannot be added up: the optimizer keeps some of other shapes than the weight's.
-func (s *Stage) mapsMoments() error {
-	for _, x := range s.Trainable() {
-		if s.Growth.Rules[x.ID].State != growth.StateMapped {
-			continue
-		}
-		for _, state := range s.States(x) {
-			if !state.Type.Shape.Equal(x.Shape) {
-				return fmt.Errorf("the optimizer keeps %s of %s as %v, and only what has the shape of the weight, %v, can be added "+
-					"up; leave moments out, or choose an optimizer that keeps them so", state.Name, x.Name, state.Type, x.Shape)
-			}
-		}
-	}
-	return nil
-}
-
-// updatable returns the errors of parameters that the optimizer cannot update, or not in this way.
+// updatable returns the errors of parameters that the optimizer cannot update.
 func (s *Stage) updatable(t *dsl.Decoded) hcl.Diagnostics {
-	if s.Fused && len(s.Refreshes()) > 0 {
-		return hcl.Diagnostics{t.Error("update", "A fused update without gradients",
-			"galore finds its projections from the gradients of a whole step, which a fused update does not keep. Leave update "+
-				"out, or use another optimizer, such as apollo, whose projections are random.")}
-	}
 	if err := optim.Fits(s.Optimizer, s.Trainable()); err != nil {
 		return blocks.Problem(t, "optimizer", "Impossible optimizer", err)
 	}

@@ -1,0 +1,69 @@
+// Package compatibility is the table of methods that a stage cannot combine. Checks of blocks read it, and so does the page
+// docs/methods.md.
+package compatibility
+
+// Rules lists what cannot be combined. What no rule refuses can be: TestEveryCombination compiles it.
+var Rules = []Rule{
+	{
+		A: Any("update", "fused"), B: Any("optimizer", "galore"), At: "update",
+		Title:   "A fused update without gradients",
+		Why:     "{optimizer} finds its projections from the gradients of a whole step, which a fused update does not keep.",
+		Instead: "Use separate updates, or another optimizer, such as apollo, whose projections are random.",
+	},
+	{
+		A: Any("update", "fused"), B: Any("micro_batch_size", PartOfBatch), At: "micro_batch_size",
+		Title:   "Several micro-batches with fused updates",
+		Why:     "A fused update needs the gradient of the whole batch at once, and micro_batch_size is less than batch_size.",
+		Instead: "Leave micro_batch_size out, or use separate updates.",
+	},
+	{
+		A: Any("moments", "mapped"), B: Any("optimizer", "apollo", "apollo_mini", "galore", "adafactor"), At: "moments",
+		Title: "Moments that cannot be mapped",
+		Why: "{optimizer} keeps moments of other shapes than the weights, and only moments of the same shape as the weights can be " +
+			"added up.",
+		Instead: "Leave moments out, or use an optimizer that keeps such moments, such as adamw.",
+	},
+	{
+		A: Any("frozen_dtype", "nf4", "int8", "bf16"), B: Any("adapter", "relora"), At: "frozen_dtype",
+		Title: "Merges into weights of few bits",
+		Why: "A {adapter} adapter is merged into the frozen weights again and again, and what it learns from one merge to the next " +
+			"is smaller than {frozen_dtype} can hold.",
+		Instead: "Use a lora adapter, which is merged once, or leave frozen_dtype out.",
+	},
+	{
+		A: Any("accumulate_dtype", "bf16"), B: Any("precision", "fp32"), At: "accumulate_dtype",
+		Title:   "Gradients coarser than weights",
+		Why:     "The stage trains in {precision}, and so are its gradients.",
+		Instead: `Leave accumulate_dtype out, or set precision = "bf16".`,
+	},
+	{
+		A: Any("frozen_dtype", "nf4", "int8", "bf16"), B: Any("freeze", Nothing), At: "frozen_dtype",
+		Title:   "Nothing to store",
+		Why:     "frozen_dtype is about projections of frozen layers, and nothing is frozen.",
+		Instead: "Give freeze, or leave frozen_dtype out.",
+	},
+	{
+		A: Every("adapter"), B: Any("freeze", Nothing), At: "adapter",
+		Title:   "Adapter without a place",
+		Why:     "Adapters sit on frozen projections, and nothing is frozen.",
+		Instead: `Set freeze, such as freeze = ["inherited"].`,
+	},
+	{
+		A: Every("grow"), B: Any("from", Nothing), At: "grow",
+		Title:   "Nothing to grow",
+		Why:     "Growth starts from a trained stage, and this one starts a new model.",
+		Instead: "Give from, or set layers.",
+	},
+	{
+		A: Any("freeze", "inherited"), B: Any("from", Nothing), At: "freeze",
+		Title:   "Nothing inherited",
+		Why:     `"inherited" means the layers of the stage that from names, and this stage starts a new model.`,
+		Instead: "Give from, or freeze something else.",
+	},
+	{
+		A: Any("device", "cuda"), B: Any("head_dim", "more than 128"), At: "head_dim",
+		Title:   "Heads too wide for the device",
+		Why:     "Attention on {device} takes heads of up to 128 channels, and head_dim is {head_dim}.",
+		Instead: "Lower head_dim, or train on another device.",
+	},
+}
