@@ -4393,6 +4393,427 @@ DATA upper<>+60(SB)/2, $63
 DATA upper<>+62(SB)/2, $0
 GLOBL upper<>(SB), RODATA|NOPTR, $64
 
+// func nf4AVX512(blocks int, to *float32, from, scales *byte, levels, values *float32, group, mean float32)
+TEXT ·nf4AVX512(SB), NOSPLIT, $0-56
+	MOVQ blocks+0(FP), CX
+	MOVQ to+8(FP), DI
+	MOVQ from+16(FP), SI
+	MOVQ scales+24(FP), DX
+	MOVQ levels+32(FP), BX
+	MOVQ values+40(FP), R8
+	VMOVSS group+48(FP), X14
+	VMOVSS mean+52(FP), X15
+	VMOVUPS (BX), Z0
+	VMOVDQU64 element<>(SB), Z1
+	VMOVDQU64 shift<>(SB), Z2
+loop:
+	PREFETCHT0 256(SI)
+	MOVBLZX (DX), AX
+	INCQ DX
+	VMOVSS (R8)(AX*4), X3
+	VMULSS X14, X3, X3
+	VADDSS X15, X3, X3
+	VBROADCASTSS X3, Z3
+	VMULPS Z0, Z3, Z3
+	VPBROADCASTQ 0(SI), Z4
+	VPSHUFB Z1, Z4, Z4
+	VPSRLVD Z2, Z4, Z4
+	VPERMPS Z3, Z4, Z4
+	VMOVUPS Z4, 0(DI)
+	VPBROADCASTQ 8(SI), Z4
+	VPSHUFB Z1, Z4, Z4
+	VPSRLVD Z2, Z4, Z4
+	VPERMPS Z3, Z4, Z4
+	VMOVUPS Z4, 64(DI)
+	VPBROADCASTQ 16(SI), Z4
+	VPSHUFB Z1, Z4, Z4
+	VPSRLVD Z2, Z4, Z4
+	VPERMPS Z3, Z4, Z4
+	VMOVUPS Z4, 128(DI)
+	VPBROADCASTQ 24(SI), Z4
+	VPSHUFB Z1, Z4, Z4
+	VPSRLVD Z2, Z4, Z4
+	VPERMPS Z3, Z4, Z4
+	VMOVUPS Z4, 192(DI)
+	ADDQ $32, SI
+	ADDQ $256, DI
+	DECQ CX
+	JNZ loop
+	VZEROUPPER
+	RET
+
+// func nf4HalfAVX512(blocks int, to *uint16, from, scales *byte, levels, values *float32, group, mean float32)
+TEXT ·nf4HalfAVX512(SB), NOSPLIT, $0-56
+	MOVQ blocks+0(FP), CX
+	MOVQ to+8(FP), DI
+	MOVQ from+16(FP), SI
+	MOVQ scales+24(FP), DX
+	MOVQ levels+32(FP), BX
+	MOVQ values+40(FP), R8
+	VMOVSS group+48(FP), X14
+	VMOVSS mean+52(FP), X15
+	VMOVUPS (BX), Z0
+	VMOVDQU64 half<>(SB), Z1
+	VMOVDQU64 shift<>(SB), Z2
+	VPMOVDW Z2, Y2
+	VINSERTI64X4 $1, Y2, Z2, Z2
+	MOVL $0x7fff, AX
+	VPBROADCASTD AX, Z5
+	MOVL $0x1, AX
+	VPBROADCASTD AX, Z6
+	MOVL $0xf000f, AX
+	VPBROADCASTD AX, Z7
+loop:
+	PREFETCHT0 256(SI)
+	MOVBLZX (DX), AX
+	INCQ DX
+	VMOVSS (R8)(AX*4), X3
+	VMULSS X14, X3, X3
+	VADDSS X15, X3, X3
+	VBROADCASTSS X3, Z3
+	VMULPS Z0, Z3, Z3
+	VPSRLD $16, Z3, Z4
+	VPANDD Z6, Z4, Z4
+	VPADDD Z5, Z4, Z4
+	VPADDD Z4, Z3, Z3
+	VPSRLD $16, Z3, Z3
+	VPMOVDW Z3, Y3
+	VBROADCASTI32X4 0(SI), Z4
+	VPSHUFB Z1, Z4, Z4
+	VPSRLVW Z2, Z4, Z4
+	VPANDD Z7, Z4, Z4
+	VPERMW Z3, Z4, Z4
+	VMOVDQU64 Z4, 0(DI)
+	VBROADCASTI32X4 16(SI), Z4
+	VPSHUFB Z1, Z4, Z4
+	VPSRLVW Z2, Z4, Z4
+	VPANDD Z7, Z4, Z4
+	VPERMW Z3, Z4, Z4
+	VMOVDQU64 Z4, 64(DI)
+	ADDQ $32, SI
+	ADDQ $128, DI
+	DECQ CX
+	JNZ loop
+	VZEROUPPER
+	RET
+
+// func nf4AVX2(blocks int, to *float32, from, scales *byte, levels, values *float32, group, mean float32)
+TEXT ·nf4AVX2(SB), NOSPLIT, $0-56
+	MOVQ blocks+0(FP), CX
+	MOVQ to+8(FP), DI
+	MOVQ from+16(FP), SI
+	MOVQ scales+24(FP), DX
+	MOVQ levels+32(FP), BX
+	MOVQ values+40(FP), R8
+	VMOVSS group+48(FP), X14
+	VMOVSS mean+52(FP), X15
+	VMOVUPS (BX), Y0
+	VMOVUPS 32(BX), Y1
+	VMOVDQU element<>(SB), Y2
+	VMOVDQU shift<>(SB), Y3
+loop:
+	PREFETCHT0 256(SI)
+	MOVBLZX (DX), AX
+	INCQ DX
+	VMOVSS (R8)(AX*4), X5
+	VMULSS X14, X5, X5
+	VADDSS X15, X5, X5
+	VBROADCASTSS X5, Y5
+	VMULPS Y0, Y5, Y4
+	VMULPS Y1, Y5, Y5
+	VPBROADCASTD 0(SI), Y6
+	VPSHUFB Y2, Y6, Y6
+	VPSRLVD Y3, Y6, Y6
+	VPSLLD $28, Y6, Y7
+	VPERMPS Y4, Y6, Y8
+	VPERMPS Y5, Y6, Y6
+	VBLENDVPS Y7, Y6, Y8, Y6
+	VMOVUPS Y6, 0(DI)
+	VPBROADCASTD 4(SI), Y6
+	VPSHUFB Y2, Y6, Y6
+	VPSRLVD Y3, Y6, Y6
+	VPSLLD $28, Y6, Y7
+	VPERMPS Y4, Y6, Y8
+	VPERMPS Y5, Y6, Y6
+	VBLENDVPS Y7, Y6, Y8, Y6
+	VMOVUPS Y6, 32(DI)
+	VPBROADCASTD 8(SI), Y6
+	VPSHUFB Y2, Y6, Y6
+	VPSRLVD Y3, Y6, Y6
+	VPSLLD $28, Y6, Y7
+	VPERMPS Y4, Y6, Y8
+	VPERMPS Y5, Y6, Y6
+	VBLENDVPS Y7, Y6, Y8, Y6
+	VMOVUPS Y6, 64(DI)
+	VPBROADCASTD 12(SI), Y6
+	VPSHUFB Y2, Y6, Y6
+	VPSRLVD Y3, Y6, Y6
+	VPSLLD $28, Y6, Y7
+	VPERMPS Y4, Y6, Y8
+	VPERMPS Y5, Y6, Y6
+	VBLENDVPS Y7, Y6, Y8, Y6
+	VMOVUPS Y6, 96(DI)
+	VPBROADCASTD 16(SI), Y6
+	VPSHUFB Y2, Y6, Y6
+	VPSRLVD Y3, Y6, Y6
+	VPSLLD $28, Y6, Y7
+	VPERMPS Y4, Y6, Y8
+	VPERMPS Y5, Y6, Y6
+	VBLENDVPS Y7, Y6, Y8, Y6
+	VMOVUPS Y6, 128(DI)
+	VPBROADCASTD 20(SI), Y6
+	VPSHUFB Y2, Y6, Y6
+	VPSRLVD Y3, Y6, Y6
+	VPSLLD $28, Y6, Y7
+	VPERMPS Y4, Y6, Y8
+	VPERMPS Y5, Y6, Y6
+	VBLENDVPS Y7, Y6, Y8, Y6
+	VMOVUPS Y6, 160(DI)
+	VPBROADCASTD 24(SI), Y6
+	VPSHUFB Y2, Y6, Y6
+	VPSRLVD Y3, Y6, Y6
+	VPSLLD $28, Y6, Y7
+	VPERMPS Y4, Y6, Y8
+	VPERMPS Y5, Y6, Y6
+	VBLENDVPS Y7, Y6, Y8, Y6
+	VMOVUPS Y6, 192(DI)
+	VPBROADCASTD 28(SI), Y6
+	VPSHUFB Y2, Y6, Y6
+	VPSRLVD Y3, Y6, Y6
+	VPSLLD $28, Y6, Y7
+	VPERMPS Y4, Y6, Y8
+	VPERMPS Y5, Y6, Y6
+	VBLENDVPS Y7, Y6, Y8, Y6
+	VMOVUPS Y6, 224(DI)
+	ADDQ $32, SI
+	ADDQ $256, DI
+	DECQ CX
+	JNZ loop
+	VZEROUPPER
+	RET
+
+// func int8AVX512(n int, to *float32, from *byte, scale, step float32)
+TEXT ·int8AVX512(SB), NOSPLIT, $0-32
+	MOVQ n+0(FP), CX
+	MOVQ to+8(FP), DI
+	MOVQ from+16(FP), SI
+	VBROADCASTSS scale+24(FP), Z0
+	VBROADCASTSS step+28(FP), Z1
+loop:
+	PREFETCHT0 256(SI)
+	VPMOVSXBD (SI), Z2
+	VCVTDQ2PS Z2, Z2
+	VMULPS Z0, Z2, Z2
+	VMULPS Z1, Z2, Z2
+	VMOVUPS Z2, (DI)
+	ADDQ $16, SI
+	ADDQ $64, DI
+	SUBQ $16, CX
+	JG loop
+	VZEROUPPER
+	RET
+
+// func int8HalfAVX512(n int, to *uint16, from *byte, scale, step float32)
+TEXT ·int8HalfAVX512(SB), NOSPLIT, $0-32
+	MOVQ n+0(FP), CX
+	MOVQ to+8(FP), DI
+	MOVQ from+16(FP), SI
+	VBROADCASTSS scale+24(FP), Z0
+	VBROADCASTSS step+28(FP), Z1
+	MOVL $32767, AX
+	VPBROADCASTD AX, Z5
+	MOVL $1, AX
+	VPBROADCASTD AX, Z6
+loop:
+	PREFETCHT0 256(SI)
+	VPMOVSXBD (SI), Z2
+	VCVTDQ2PS Z2, Z2
+	VMULPS Z0, Z2, Z2
+	VMULPS Z1, Z2, Z2
+	VPSRLD $16, Z2, Z3
+	VPANDD Z6, Z3, Z3
+	VPADDD Z5, Z3, Z3
+	VPADDD Z3, Z2, Z2
+	VPSRLD $16, Z2, Z2
+	VPMOVDW Z2, (DI)
+	ADDQ $16, SI
+	ADDQ $32, DI
+	SUBQ $16, CX
+	JG loop
+	VZEROUPPER
+	RET
+
+// func int8AVX2(n int, to *float32, from *byte, scale, step float32)
+TEXT ·int8AVX2(SB), NOSPLIT, $0-32
+	MOVQ n+0(FP), CX
+	MOVQ to+8(FP), DI
+	MOVQ from+16(FP), SI
+	VBROADCASTSS scale+24(FP), Y0
+	VBROADCASTSS step+28(FP), Y1
+loop:
+	PREFETCHT0 256(SI)
+	VPMOVSXBD (SI), Y2
+	VCVTDQ2PS Y2, Y2
+	VMULPS Y0, Y2, Y2
+	VMULPS Y1, Y2, Y2
+	VMOVUPS Y2, (DI)
+	ADDQ $8, SI
+	ADDQ $32, DI
+	SUBQ $8, CX
+	JG loop
+	VZEROUPPER
+	RET
+
+DATA element<>+0(SB)/1, $0
+DATA element<>+1(SB)/1, $128
+DATA element<>+2(SB)/1, $128
+DATA element<>+3(SB)/1, $128
+DATA element<>+4(SB)/1, $0
+DATA element<>+5(SB)/1, $128
+DATA element<>+6(SB)/1, $128
+DATA element<>+7(SB)/1, $128
+DATA element<>+8(SB)/1, $1
+DATA element<>+9(SB)/1, $128
+DATA element<>+10(SB)/1, $128
+DATA element<>+11(SB)/1, $128
+DATA element<>+12(SB)/1, $1
+DATA element<>+13(SB)/1, $128
+DATA element<>+14(SB)/1, $128
+DATA element<>+15(SB)/1, $128
+DATA element<>+16(SB)/1, $2
+DATA element<>+17(SB)/1, $128
+DATA element<>+18(SB)/1, $128
+DATA element<>+19(SB)/1, $128
+DATA element<>+20(SB)/1, $2
+DATA element<>+21(SB)/1, $128
+DATA element<>+22(SB)/1, $128
+DATA element<>+23(SB)/1, $128
+DATA element<>+24(SB)/1, $3
+DATA element<>+25(SB)/1, $128
+DATA element<>+26(SB)/1, $128
+DATA element<>+27(SB)/1, $128
+DATA element<>+28(SB)/1, $3
+DATA element<>+29(SB)/1, $128
+DATA element<>+30(SB)/1, $128
+DATA element<>+31(SB)/1, $128
+DATA element<>+32(SB)/1, $4
+DATA element<>+33(SB)/1, $128
+DATA element<>+34(SB)/1, $128
+DATA element<>+35(SB)/1, $128
+DATA element<>+36(SB)/1, $4
+DATA element<>+37(SB)/1, $128
+DATA element<>+38(SB)/1, $128
+DATA element<>+39(SB)/1, $128
+DATA element<>+40(SB)/1, $5
+DATA element<>+41(SB)/1, $128
+DATA element<>+42(SB)/1, $128
+DATA element<>+43(SB)/1, $128
+DATA element<>+44(SB)/1, $5
+DATA element<>+45(SB)/1, $128
+DATA element<>+46(SB)/1, $128
+DATA element<>+47(SB)/1, $128
+DATA element<>+48(SB)/1, $6
+DATA element<>+49(SB)/1, $128
+DATA element<>+50(SB)/1, $128
+DATA element<>+51(SB)/1, $128
+DATA element<>+52(SB)/1, $6
+DATA element<>+53(SB)/1, $128
+DATA element<>+54(SB)/1, $128
+DATA element<>+55(SB)/1, $128
+DATA element<>+56(SB)/1, $7
+DATA element<>+57(SB)/1, $128
+DATA element<>+58(SB)/1, $128
+DATA element<>+59(SB)/1, $128
+DATA element<>+60(SB)/1, $7
+DATA element<>+61(SB)/1, $128
+DATA element<>+62(SB)/1, $128
+DATA element<>+63(SB)/1, $128
+GLOBL element<>(SB), RODATA|NOPTR, $64
+
+DATA shift<>+0(SB)/4, $4
+DATA shift<>+4(SB)/4, $0
+DATA shift<>+8(SB)/4, $4
+DATA shift<>+12(SB)/4, $0
+DATA shift<>+16(SB)/4, $4
+DATA shift<>+20(SB)/4, $0
+DATA shift<>+24(SB)/4, $4
+DATA shift<>+28(SB)/4, $0
+DATA shift<>+32(SB)/4, $4
+DATA shift<>+36(SB)/4, $0
+DATA shift<>+40(SB)/4, $4
+DATA shift<>+44(SB)/4, $0
+DATA shift<>+48(SB)/4, $4
+DATA shift<>+52(SB)/4, $0
+DATA shift<>+56(SB)/4, $4
+DATA shift<>+60(SB)/4, $0
+GLOBL shift<>(SB), RODATA|NOPTR, $64
+
+DATA half<>+0(SB)/1, $0
+DATA half<>+1(SB)/1, $128
+DATA half<>+2(SB)/1, $0
+DATA half<>+3(SB)/1, $128
+DATA half<>+4(SB)/1, $1
+DATA half<>+5(SB)/1, $128
+DATA half<>+6(SB)/1, $1
+DATA half<>+7(SB)/1, $128
+DATA half<>+8(SB)/1, $2
+DATA half<>+9(SB)/1, $128
+DATA half<>+10(SB)/1, $2
+DATA half<>+11(SB)/1, $128
+DATA half<>+12(SB)/1, $3
+DATA half<>+13(SB)/1, $128
+DATA half<>+14(SB)/1, $3
+DATA half<>+15(SB)/1, $128
+DATA half<>+16(SB)/1, $4
+DATA half<>+17(SB)/1, $128
+DATA half<>+18(SB)/1, $4
+DATA half<>+19(SB)/1, $128
+DATA half<>+20(SB)/1, $5
+DATA half<>+21(SB)/1, $128
+DATA half<>+22(SB)/1, $5
+DATA half<>+23(SB)/1, $128
+DATA half<>+24(SB)/1, $6
+DATA half<>+25(SB)/1, $128
+DATA half<>+26(SB)/1, $6
+DATA half<>+27(SB)/1, $128
+DATA half<>+28(SB)/1, $7
+DATA half<>+29(SB)/1, $128
+DATA half<>+30(SB)/1, $7
+DATA half<>+31(SB)/1, $128
+DATA half<>+32(SB)/1, $8
+DATA half<>+33(SB)/1, $128
+DATA half<>+34(SB)/1, $8
+DATA half<>+35(SB)/1, $128
+DATA half<>+36(SB)/1, $9
+DATA half<>+37(SB)/1, $128
+DATA half<>+38(SB)/1, $9
+DATA half<>+39(SB)/1, $128
+DATA half<>+40(SB)/1, $10
+DATA half<>+41(SB)/1, $128
+DATA half<>+42(SB)/1, $10
+DATA half<>+43(SB)/1, $128
+DATA half<>+44(SB)/1, $11
+DATA half<>+45(SB)/1, $128
+DATA half<>+46(SB)/1, $11
+DATA half<>+47(SB)/1, $128
+DATA half<>+48(SB)/1, $12
+DATA half<>+49(SB)/1, $128
+DATA half<>+50(SB)/1, $12
+DATA half<>+51(SB)/1, $128
+DATA half<>+52(SB)/1, $13
+DATA half<>+53(SB)/1, $128
+DATA half<>+54(SB)/1, $13
+DATA half<>+55(SB)/1, $128
+DATA half<>+56(SB)/1, $14
+DATA half<>+57(SB)/1, $128
+DATA half<>+58(SB)/1, $14
+DATA half<>+59(SB)/1, $128
+DATA half<>+60(SB)/1, $15
+DATA half<>+61(SB)/1, $128
+DATA half<>+62(SB)/1, $15
+DATA half<>+63(SB)/1, $128
+GLOBL half<>(SB), RODATA|NOPTR, $64
+
 // func addAVX512(n int, y *float32, a *float32, b *float32)
 TEXT ·addAVX512(SB), NOSPLIT, $0-32
 	MOVQ n+0(FP), CX

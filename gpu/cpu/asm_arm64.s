@@ -175,6 +175,218 @@ add:
 	ADD R4, R3
 	RET
 
+// func nf4NEON(blocks int, to *float32, from, scales *byte, levels, values *float32, group, mean float32)
+TEXT ·nf4NEON(SB), NOSPLIT, $0-56
+	MOVD blocks+0(FP), R0
+	MOVD to+8(FP), R1
+	MOVD from+16(FP), R2
+	MOVD scales+24(FP), R4
+	MOVD levels+32(FP), R3
+	MOVD values+40(FP), R6
+	FMOVS group+48(FP), F21
+	FMOVS mean+52(FP), F22
+	VLD1 (R3), [V0.S4, V1.S4, V2.S4, V3.S4]
+	MOVD $spread<>(SB), R5
+	VLD1 (R5), [V8.B16, V9.B16, V10.B16, V11.B16]
+	MOVD $ofFour<>(SB), R5
+	VLD1 (R5), [V12.B16]
+	VMOVI $15, V13.B8
+loop:
+	MOVBU.P 1(R4), R7
+	ADD R7<<2, R6, R7
+	FMOVS (R7), F20
+	FMULS F21, F20, F20
+	FADDS F22, F20, F20
+	VDUP V20.S[0], V20.S4
+	WORD $0x6e34dc10 // FMUL V16.4S, V0.4S, V20.4S
+	WORD $0x6e34dc31 // FMUL V17.4S, V1.4S, V20.4S
+	WORD $0x6e34dc52 // FMUL V18.4S, V2.4S, V20.4S
+	WORD $0x6e34dc73 // FMUL V19.4S, V3.4S, V20.4S
+	VLD1.P 8(R2), [V4.B8]
+	VUSHR $4, V4.B8, V5.B8
+	VAND V13.B8, V4.B8, V4.B8
+	VZIP1 V4.B16, V5.B16, V4.B16
+	VSHL $2, V4.B16, V4.B16
+	VTBL V8.B16, [V4.B16], V24.B16
+	VADD V12.B16, V24.B16, V24.B16
+	VTBL V24.B16, [V16.B16, V17.B16, V18.B16, V19.B16], V24.B16
+	VTBL V9.B16, [V4.B16], V25.B16
+	VADD V12.B16, V25.B16, V25.B16
+	VTBL V25.B16, [V16.B16, V17.B16, V18.B16, V19.B16], V25.B16
+	VTBL V10.B16, [V4.B16], V26.B16
+	VADD V12.B16, V26.B16, V26.B16
+	VTBL V26.B16, [V16.B16, V17.B16, V18.B16, V19.B16], V26.B16
+	VTBL V11.B16, [V4.B16], V27.B16
+	VADD V12.B16, V27.B16, V27.B16
+	VTBL V27.B16, [V16.B16, V17.B16, V18.B16, V19.B16], V27.B16
+	VST1.P [V24.S4, V25.S4, V26.S4, V27.S4], 64(R1)
+	VLD1.P 8(R2), [V4.B8]
+	VUSHR $4, V4.B8, V5.B8
+	VAND V13.B8, V4.B8, V4.B8
+	VZIP1 V4.B16, V5.B16, V4.B16
+	VSHL $2, V4.B16, V4.B16
+	VTBL V8.B16, [V4.B16], V24.B16
+	VADD V12.B16, V24.B16, V24.B16
+	VTBL V24.B16, [V16.B16, V17.B16, V18.B16, V19.B16], V24.B16
+	VTBL V9.B16, [V4.B16], V25.B16
+	VADD V12.B16, V25.B16, V25.B16
+	VTBL V25.B16, [V16.B16, V17.B16, V18.B16, V19.B16], V25.B16
+	VTBL V10.B16, [V4.B16], V26.B16
+	VADD V12.B16, V26.B16, V26.B16
+	VTBL V26.B16, [V16.B16, V17.B16, V18.B16, V19.B16], V26.B16
+	VTBL V11.B16, [V4.B16], V27.B16
+	VADD V12.B16, V27.B16, V27.B16
+	VTBL V27.B16, [V16.B16, V17.B16, V18.B16, V19.B16], V27.B16
+	VST1.P [V24.S4, V25.S4, V26.S4, V27.S4], 64(R1)
+	VLD1.P 8(R2), [V4.B8]
+	VUSHR $4, V4.B8, V5.B8
+	VAND V13.B8, V4.B8, V4.B8
+	VZIP1 V4.B16, V5.B16, V4.B16
+	VSHL $2, V4.B16, V4.B16
+	VTBL V8.B16, [V4.B16], V24.B16
+	VADD V12.B16, V24.B16, V24.B16
+	VTBL V24.B16, [V16.B16, V17.B16, V18.B16, V19.B16], V24.B16
+	VTBL V9.B16, [V4.B16], V25.B16
+	VADD V12.B16, V25.B16, V25.B16
+	VTBL V25.B16, [V16.B16, V17.B16, V18.B16, V19.B16], V25.B16
+	VTBL V10.B16, [V4.B16], V26.B16
+	VADD V12.B16, V26.B16, V26.B16
+	VTBL V26.B16, [V16.B16, V17.B16, V18.B16, V19.B16], V26.B16
+	VTBL V11.B16, [V4.B16], V27.B16
+	VADD V12.B16, V27.B16, V27.B16
+	VTBL V27.B16, [V16.B16, V17.B16, V18.B16, V19.B16], V27.B16
+	VST1.P [V24.S4, V25.S4, V26.S4, V27.S4], 64(R1)
+	VLD1.P 8(R2), [V4.B8]
+	VUSHR $4, V4.B8, V5.B8
+	VAND V13.B8, V4.B8, V4.B8
+	VZIP1 V4.B16, V5.B16, V4.B16
+	VSHL $2, V4.B16, V4.B16
+	VTBL V8.B16, [V4.B16], V24.B16
+	VADD V12.B16, V24.B16, V24.B16
+	VTBL V24.B16, [V16.B16, V17.B16, V18.B16, V19.B16], V24.B16
+	VTBL V9.B16, [V4.B16], V25.B16
+	VADD V12.B16, V25.B16, V25.B16
+	VTBL V25.B16, [V16.B16, V17.B16, V18.B16, V19.B16], V25.B16
+	VTBL V10.B16, [V4.B16], V26.B16
+	VADD V12.B16, V26.B16, V26.B16
+	VTBL V26.B16, [V16.B16, V17.B16, V18.B16, V19.B16], V26.B16
+	VTBL V11.B16, [V4.B16], V27.B16
+	VADD V12.B16, V27.B16, V27.B16
+	VTBL V27.B16, [V16.B16, V17.B16, V18.B16, V19.B16], V27.B16
+	VST1.P [V24.S4, V25.S4, V26.S4, V27.S4], 64(R1)
+	SUBS $1, R0
+	BGT loop
+	RET
+
+// func int8NEON(n int, to *float32, from *byte, scale, step float32)
+TEXT ·int8NEON(SB), NOSPLIT, $0-32
+	MOVD n+0(FP), R0
+	MOVD to+8(FP), R1
+	MOVD from+16(FP), R2
+	FMOVS scale+24(FP), F20
+	FMOVS step+28(FP), F21
+	VDUP V20.S[0], V20.S4
+	VDUP V21.S[0], V21.S4
+loop:
+	VLD1.P 8(R2), [V0.B8]
+	WORD $0x0f08a401 // SSHLL V1.8H, V0.8B, #0
+	WORD $0x0f10a422 // SSHLL V2.4S, V1.4H, #0
+	WORD $0x4f10a423 // SSHLL2 V3.4S, V1.8H, #0
+	WORD $0x4e21d842 // SCVTF V2.4S, V2.4S
+	WORD $0x6e34dc42 // FMUL V2.4S, V2.4S, V20.4S
+	WORD $0x6e35dc42 // FMUL V2.4S, V2.4S, V21.4S
+	WORD $0x4e21d863 // SCVTF V3.4S, V3.4S
+	WORD $0x6e34dc63 // FMUL V3.4S, V3.4S, V20.4S
+	WORD $0x6e35dc63 // FMUL V3.4S, V3.4S, V21.4S
+	VST1.P [V2.S4, V3.S4], 32(R1)
+	SUBS $8, R0
+	BGT loop
+	RET
+
+DATA spread<>+0(SB)/1, $0
+DATA spread<>+1(SB)/1, $0
+DATA spread<>+2(SB)/1, $0
+DATA spread<>+3(SB)/1, $0
+DATA spread<>+4(SB)/1, $1
+DATA spread<>+5(SB)/1, $1
+DATA spread<>+6(SB)/1, $1
+DATA spread<>+7(SB)/1, $1
+DATA spread<>+8(SB)/1, $2
+DATA spread<>+9(SB)/1, $2
+DATA spread<>+10(SB)/1, $2
+DATA spread<>+11(SB)/1, $2
+DATA spread<>+12(SB)/1, $3
+DATA spread<>+13(SB)/1, $3
+DATA spread<>+14(SB)/1, $3
+DATA spread<>+15(SB)/1, $3
+DATA spread<>+16(SB)/1, $4
+DATA spread<>+17(SB)/1, $4
+DATA spread<>+18(SB)/1, $4
+DATA spread<>+19(SB)/1, $4
+DATA spread<>+20(SB)/1, $5
+DATA spread<>+21(SB)/1, $5
+DATA spread<>+22(SB)/1, $5
+DATA spread<>+23(SB)/1, $5
+DATA spread<>+24(SB)/1, $6
+DATA spread<>+25(SB)/1, $6
+DATA spread<>+26(SB)/1, $6
+DATA spread<>+27(SB)/1, $6
+DATA spread<>+28(SB)/1, $7
+DATA spread<>+29(SB)/1, $7
+DATA spread<>+30(SB)/1, $7
+DATA spread<>+31(SB)/1, $7
+DATA spread<>+32(SB)/1, $8
+DATA spread<>+33(SB)/1, $8
+DATA spread<>+34(SB)/1, $8
+DATA spread<>+35(SB)/1, $8
+DATA spread<>+36(SB)/1, $9
+DATA spread<>+37(SB)/1, $9
+DATA spread<>+38(SB)/1, $9
+DATA spread<>+39(SB)/1, $9
+DATA spread<>+40(SB)/1, $10
+DATA spread<>+41(SB)/1, $10
+DATA spread<>+42(SB)/1, $10
+DATA spread<>+43(SB)/1, $10
+DATA spread<>+44(SB)/1, $11
+DATA spread<>+45(SB)/1, $11
+DATA spread<>+46(SB)/1, $11
+DATA spread<>+47(SB)/1, $11
+DATA spread<>+48(SB)/1, $12
+DATA spread<>+49(SB)/1, $12
+DATA spread<>+50(SB)/1, $12
+DATA spread<>+51(SB)/1, $12
+DATA spread<>+52(SB)/1, $13
+DATA spread<>+53(SB)/1, $13
+DATA spread<>+54(SB)/1, $13
+DATA spread<>+55(SB)/1, $13
+DATA spread<>+56(SB)/1, $14
+DATA spread<>+57(SB)/1, $14
+DATA spread<>+58(SB)/1, $14
+DATA spread<>+59(SB)/1, $14
+DATA spread<>+60(SB)/1, $15
+DATA spread<>+61(SB)/1, $15
+DATA spread<>+62(SB)/1, $15
+DATA spread<>+63(SB)/1, $15
+GLOBL spread<>(SB), RODATA|NOPTR, $64
+
+DATA ofFour<>+0(SB)/1, $0
+DATA ofFour<>+1(SB)/1, $1
+DATA ofFour<>+2(SB)/1, $2
+DATA ofFour<>+3(SB)/1, $3
+DATA ofFour<>+4(SB)/1, $0
+DATA ofFour<>+5(SB)/1, $1
+DATA ofFour<>+6(SB)/1, $2
+DATA ofFour<>+7(SB)/1, $3
+DATA ofFour<>+8(SB)/1, $0
+DATA ofFour<>+9(SB)/1, $1
+DATA ofFour<>+10(SB)/1, $2
+DATA ofFour<>+11(SB)/1, $3
+DATA ofFour<>+12(SB)/1, $0
+DATA ofFour<>+13(SB)/1, $1
+DATA ofFour<>+14(SB)/1, $2
+DATA ofFour<>+15(SB)/1, $3
+GLOBL ofFour<>(SB), RODATA|NOPTR, $16
+
 // func addNEON(n int, y *float32, a *float32, b *float32)
 TEXT ·addNEON(SB), NOSPLIT, $0-32
 	MOVD n+0(FP), R0
