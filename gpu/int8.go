@@ -9,7 +9,8 @@ import "math"
 
 func int8Bytes(s Shape) int64 { return Sum(Product(4, int64(s.Rows())), int64(s.Elems())) }
 
-const int8Step = float32(1.0 / 127)
+// Int8Step is what an element that is 1 stands for, as a fraction of its row's scale.
+const Int8Step = float32(1.0 / 127)
 
 func quantizeInt8(to []byte, v []float32, s Shape) {
 	cols := s.Cols()
@@ -40,7 +41,7 @@ func int8Decoder(from []byte, s Shape) func(to []float32, at int) {
 			codes := all[at:][:n]
 			scale := float32At(scales, at/cols)
 			for i, x := range codes {
-				to[i] = float32(float32(int8(x))*scale) * int8Step
+				to[i] = float32(float32(int8(x))*scale) * Int8Step
 			}
 			to, at = to[n:], at+n
 		}

@@ -11,7 +11,7 @@ import "sort"
 //	[1] f32: mean of scales; [scales/256] f32; [elements/64] bytes: scales; [elements/2] bytes: elements
 
 const (
-	nf4Block   = 64
+	NF4Block   = 64 // elements that share a scale
 	scaleBlock = 256
 )
 
@@ -56,49 +56,61 @@ func level(x float32) (i int) {
 	return i
 }
 
-// nf4Parts are the parts of a matrix of n elements in NF4.
-type nf4Parts struct{ mean, groups, scales, codes []byte }
+// NF4Parts are the parts of a matrix in NF4.
+type NF4Parts struct {
+	mean, groups, scales []byte
+	Codes                []byte // of two elements each
+}
 
-func nf4PartsOf(b []byte, n int) (p nf4Parts) {
-	scales := int(blocks(n, nf4Block))
+// NF4PartsOf are those of a matrix of n elements.
+func NF4PartsOf(b []byte, n int) (p NF4Parts) {
+	scales := int(blocks(n, NF4Block))
 	groups := blocks(scales, scaleBlock)
 	p.mean, b = b[:4], b[4:]
 	p.groups, b = b[:4*groups], b[4*groups:]
-	p.scales, p.codes = b[:scales], b[scales:]
+	p.scales, p.Codes = b[:scales], b[scales:]
 	return p
 }
 
 func nf4Bytes(s Shape) int64 {
 	n := s.Elems()
-	scales := blocks(n, nf4Block)
+	scales := blocks(n, NF4Block)
 	return Sum(4, Product(4, blocks(int(scales), scaleBlock)), scales, blocks(n, 2))
 }
 
 // scale is the scale of a block.
-func (p *nf4Parts) scale(block int) float32 {
-	return float32(scaleMap[p.scales[block]]*float32At(p.groups, block/scaleBlock)) + float32At(p.mean, 0)
+func (p *NF4Parts) scale(block int) float32 {
+	scales, group, mean := p.Scales(block)
+	return float32(scaleMap[scales[0]]*group) + mean
+}
+
+// Scales are the codes of the scales from a block on that are in one group: a scale is what its code stands for, times
+// group, plus mean.
+func (p *NF4Parts) Scales(block int) (codes []byte, group, mean float32) {
+	g := block / scaleBlock
+	return p.scales[block:min(len(p.scales), (g+1)*scaleBlock)], float32At(p.groups, g), float32At(p.mean, 0)
 }
 
 // leastDivisor keeps the inverse of a scale finite.
 const leastDivisor = 1e-38
 
 func quantizeNF4(to []byte, v []float32, _ Shape) {
-	p := nf4PartsOf(to, len(v))
+	p := NF4PartsOf(to, len(v))
 	scales := make([]float32, len(p.scales))
 	const piece = 1 << 10 // blocks; their codes are whole bytes
 	InPieces(len(scales), piece, func(lo, hi int) {
 		for b := lo; b < hi; b++ {
-			block := v[b*nf4Block : min((b+1)*nf4Block, len(v))]
+			block := v[b*NF4Block : min((b+1)*NF4Block, len(v))]
 			scales[b] = largest(block)
 			inverse := 1 / max(scales[b], leastDivisor)
 			for i, x := range block {
-				at := b*nf4Block + i
-				p.codes[at/2] |= byte(level(x*inverse) << (4 * (1 - at%2)))
+				at := b*NF4Block + i
+				p.Codes[at/2] |= byte(level(x*inverse) << (4 * (1 - at%2)))
 			}
 		}
 	})
 	if len(v)%2 == 1 {
-		p.codes[len(v)/2] |= byte(level(0)) // as if another 0 were there
+		p.Codes[len(v)/2] |= byte(level(0)) // as if another 0 were there
 	}
 	var sum float64
 	for _, x := range scales {
@@ -125,11 +137,11 @@ func quantizeNF4(to []byte, v []float32, _ Shape) {
 }
 
 func nf4Decoder(from []byte, s Shape) func(to []float32, at int) {
-	p := nf4PartsOf(from, s.Elems())
+	p := NF4PartsOf(from, s.Elems())
 	return func(to []float32, at int) {
 		for len(to) > 0 {
-			block := at / nf4Block
-			n := min(len(to), (block+1)*nf4Block-at)
+			block := at / NF4Block
+			n := min(len(to), (block+1)*NF4Block-at)
 			p.some(to[:n], p.scale(block), at)
 			to, at = to[n:], at+n
 		}
@@ -137,12 +149,12 @@ func nf4Decoder(from []byte, s Shape) func(to []float32, at int) {
 }
 
 // some gives elements of a block with this scale.
-func (p *nf4Parts) some(to []float32, scale float32, at int) {
+func (p *NF4Parts) some(to []float32, scale float32, at int) {
 	if at%2 == 1 {
-		to[0] = nf4Levels[p.codes[at/2]&15] * scale
+		to[0] = nf4Levels[p.Codes[at/2]&15] * scale
 		to, at = to[1:], at+1
 	}
-	codes := p.codes[at/2:]
+	codes := p.Codes[at/2:]
 	for ; len(to) >= 8; to, codes = to[8:], codes[4:] {
 		a, b, c, d := &nf4Pairs[codes[0]], &nf4Pairs[codes[1]], &nf4Pairs[codes[2]], &nf4Pairs[codes[3]]
 		y := (*[8]float32)(to)

@@ -75,7 +75,8 @@ func archVariants() (list []variant) {
 		f32: tileSet{&tile{14, 32, gemmF32AVX51214x32}, &tile{14, 16, gemmF32AVX51214x16},
 			&tile{8, 32, gemmF32AVX5128x32}, []*tile{{1, 32, gemmF32AVX5121x32}, {4, 32, gemmF32AVX5124x32}}},
 		loopTable: loopsAVX512,
-		coding:    codingWith(16, &loopsAVX512, decodeAVX512, encodeAVX512),
+		coding:    codingAVX512,
+		unpacking: unpacking{16, nf4AVX512, nf4HalfAVX512, int8AVX512, int8HalfAVX512},
 		widen:     widenWith(16, widenAVX512),
 		narrow:    narrowWith(16, narrowAVX512),
 		copyPanel: func(k int, dst []float32, w int, src []float32, ld, n int) {
@@ -85,12 +86,13 @@ func archVariants() (list []variant) {
 			transposePanelAVX512(k, unsafe.Pointer(&dst[0]), w, src, ldBytes, rows, lanes)
 		},
 	}
-	if x.HasAVX512DQ {
-		wide.draw = drawWith
-	}
-	if x.HasAVX512F && x.HasAVX512BF16 && x.HasBMI2 {
+	has512 := x.HasAVX512F && x.HasAVX512BW && x.HasAVX512DQ && x.HasBMI2
+	if has512 && x.HasAVX512BF16 {
 		pairs := wide
 		pairs.name = "avx512bf16"
+		if x.HasAVX512VBMI {
+			pairs.decode = decodeBytes
+		}
 		pairs.pairs = &tileSet{&tile{14, 32, gemmBF16AVX51214x32}, &tile{14, 16, gemmBF16AVX51214x16},
 			&tile{8, 32, gemmBF16AVX5128x32}, []*tile{{1, 32, gemmBF16AVX5121x32}, {4, 32, gemmBF16AVX5124x32}}}
 		pairs.pairPanel = func(k int, dst []float32, w int, src []uint16, ld, n int) {
@@ -98,17 +100,34 @@ func archVariants() (list []variant) {
 		}
 		list = append(list, pairs)
 	}
-	if x.HasAVX512F && x.HasBMI2 {
+	if has512 {
 		list = append(list, wide)
 	}
 	if x.HasAVX2 && x.HasFMA {
 		t := &tile{6, 16, gemmF32AVX26x16}
 		list = append(list, variant{name: "avx2", f32: tileSet{t, t, t, []*tile{{1, 16, gemmF32AVX21x16}}}, loopTable: loopsAVX2,
-			coding: codingWith(8, &loopsAVX2, decodeAVX2, encodeAVX2),
-			widen:  widenWith(8, widenAVX2), narrow: narrowWith(8, narrowAVX2)})
+			coding: codingAVX2, unpacking: unpacking{8, nf4AVX2, nil, int8AVX2, nil}, widen: widenWith(8, widenAVX2), narrow: narrowWith(8, narrowAVX2)})
 	}
 	return list
 }
+
+//go:noescape
+func nf4AVX512(blocks int, to *float32, from, scales *byte, levels, values *float32, group, mean float32)
+
+//go:noescape
+func nf4HalfAVX512(blocks int, to *uint16, from, scales *byte, levels, values *float32, group, mean float32)
+
+//go:noescape
+func nf4AVX2(blocks int, to *float32, from, scales *byte, levels, values *float32, group, mean float32)
+
+//go:noescape
+func int8AVX512(n int, to *float32, from *byte, scale, step float32)
+
+//go:noescape
+func int8HalfAVX512(n int, to *uint16, from *byte, scale, step float32)
+
+//go:noescape
+func int8AVX2(n int, to *float32, from *byte, scale, step float32)
 
 // widenWith and narrowWith run whole vectors through the assembly, the rest in Go.
 func widenWith(lanes int, f func(n int, dst *float32, src *uint16)) func([]float32, []uint16) {

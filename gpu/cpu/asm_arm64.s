@@ -175,6 +175,218 @@ add:
 	ADD R4, R3
 	RET
 
+// func nf4NEON(blocks int, to *float32, from, scales *byte, levels, values *float32, group, mean float32)
+TEXT ·nf4NEON(SB), NOSPLIT, $0-56
+	MOVD blocks+0(FP), R0
+	MOVD to+8(FP), R1
+	MOVD from+16(FP), R2
+	MOVD scales+24(FP), R4
+	MOVD levels+32(FP), R3
+	MOVD values+40(FP), R6
+	FMOVS group+48(FP), F21
+	FMOVS mean+52(FP), F22
+	VLD1 (R3), [V0.S4, V1.S4, V2.S4, V3.S4]
+	MOVD $spread<>(SB), R5
+	VLD1 (R5), [V8.B16, V9.B16, V10.B16, V11.B16]
+	MOVD $ofFour<>(SB), R5
+	VLD1 (R5), [V12.B16]
+	VMOVI $15, V13.B8
+loop:
+	MOVBU.P 1(R4), R7
+	ADD R7<<2, R6, R7
+	FMOVS (R7), F20
+	FMULS F21, F20, F20
+	FADDS F22, F20, F20
+	VDUP V20.S[0], V20.S4
+	WORD $0x6e34dc10 // FMUL V16.4S, V0.4S, V20.4S
+	WORD $0x6e34dc31 // FMUL V17.4S, V1.4S, V20.4S
+	WORD $0x6e34dc52 // FMUL V18.4S, V2.4S, V20.4S
+	WORD $0x6e34dc73 // FMUL V19.4S, V3.4S, V20.4S
+	VLD1.P 8(R2), [V4.B8]
+	VUSHR $4, V4.B8, V5.B8
+	VAND V13.B8, V4.B8, V4.B8
+	VZIP1 V4.B16, V5.B16, V4.B16
+	VSHL $2, V4.B16, V4.B16
+	VTBL V8.B16, [V4.B16], V24.B16
+	VADD V12.B16, V24.B16, V24.B16
+	VTBL V24.B16, [V16.B16, V17.B16, V18.B16, V19.B16], V24.B16
+	VTBL V9.B16, [V4.B16], V25.B16
+	VADD V12.B16, V25.B16, V25.B16
+	VTBL V25.B16, [V16.B16, V17.B16, V18.B16, V19.B16], V25.B16
+	VTBL V10.B16, [V4.B16], V26.B16
+	VADD V12.B16, V26.B16, V26.B16
+	VTBL V26.B16, [V16.B16, V17.B16, V18.B16, V19.B16], V26.B16
+	VTBL V11.B16, [V4.B16], V27.B16
+	VADD V12.B16, V27.B16, V27.B16
+	VTBL V27.B16, [V16.B16, V17.B16, V18.B16, V19.B16], V27.B16
+	VST1.P [V24.S4, V25.S4, V26.S4, V27.S4], 64(R1)
+	VLD1.P 8(R2), [V4.B8]
+	VUSHR $4, V4.B8, V5.B8
+	VAND V13.B8, V4.B8, V4.B8
+	VZIP1 V4.B16, V5.B16, V4.B16
+	VSHL $2, V4.B16, V4.B16
+	VTBL V8.B16, [V4.B16], V24.B16
+	VADD V12.B16, V24.B16, V24.B16
+	VTBL V24.B16, [V16.B16, V17.B16, V18.B16, V19.B16], V24.B16
+	VTBL V9.B16, [V4.B16], V25.B16
+	VADD V12.B16, V25.B16, V25.B16
+	VTBL V25.B16, [V16.B16, V17.B16, V18.B16, V19.B16], V25.B16
+	VTBL V10.B16, [V4.B16], V26.B16
+	VADD V12.B16, V26.B16, V26.B16
+	VTBL V26.B16, [V16.B16, V17.B16, V18.B16, V19.B16], V26.B16
+	VTBL V11.B16, [V4.B16], V27.B16
+	VADD V12.B16, V27.B16, V27.B16
+	VTBL V27.B16, [V16.B16, V17.B16, V18.B16, V19.B16], V27.B16
+	VST1.P [V24.S4, V25.S4, V26.S4, V27.S4], 64(R1)
+	VLD1.P 8(R2), [V4.B8]
+	VUSHR $4, V4.B8, V5.B8
+	VAND V13.B8, V4.B8, V4.B8
+	VZIP1 V4.B16, V5.B16, V4.B16
+	VSHL $2, V4.B16, V4.B16
+	VTBL V8.B16, [V4.B16], V24.B16
+	VADD V12.B16, V24.B16, V24.B16
+	VTBL V24.B16, [V16.B16, V17.B16, V18.B16, V19.B16], V24.B16
+	VTBL V9.B16, [V4.B16], V25.B16
+	VADD V12.B16, V25.B16, V25.B16
+	VTBL V25.B16, [V16.B16, V17.B16, V18.B16, V19.B16], V25.B16
+	VTBL V10.B16, [V4.B16], V26.B16
+	VADD V12.B16, V26.B16, V26.B16
+	VTBL V26.B16, [V16.B16, V17.B16, V18.B16, V19.B16], V26.B16
+	VTBL V11.B16, [V4.B16], V27.B16
+	VADD V12.B16, V27.B16, V27.B16
+	VTBL V27.B16, [V16.B16, V17.B16, V18.B16, V19.B16], V27.B16
+	VST1.P [V24.S4, V25.S4, V26.S4, V27.S4], 64(R1)
+	VLD1.P 8(R2), [V4.B8]
+	VUSHR $4, V4.B8, V5.B8
+	VAND V13.B8, V4.B8, V4.B8
+	VZIP1 V4.B16, V5.B16, V4.B16
+	VSHL $2, V4.B16, V4.B16
+	VTBL V8.B16, [V4.B16], V24.B16
+	VADD V12.B16, V24.B16, V24.B16
+	VTBL V24.B16, [V16.B16, V17.B16, V18.B16, V19.B16], V24.B16
+	VTBL V9.B16, [V4.B16], V25.B16
+	VADD V12.B16, V25.B16, V25.B16
+	VTBL V25.B16, [V16.B16, V17.B16, V18.B16, V19.B16], V25.B16
+	VTBL V10.B16, [V4.B16], V26.B16
+	VADD V12.B16, V26.B16, V26.B16
+	VTBL V26.B16, [V16.B16, V17.B16, V18.B16, V19.B16], V26.B16
+	VTBL V11.B16, [V4.B16], V27.B16
+	VADD V12.B16, V27.B16, V27.B16
+	VTBL V27.B16, [V16.B16, V17.B16, V18.B16, V19.B16], V27.B16
+	VST1.P [V24.S4, V25.S4, V26.S4, V27.S4], 64(R1)
+	SUBS $1, R0
+	BGT loop
+	RET
+
+// func int8NEON(n int, to *float32, from *byte, scale, step float32)
+TEXT ·int8NEON(SB), NOSPLIT, $0-32
+	MOVD n+0(FP), R0
+	MOVD to+8(FP), R1
+	MOVD from+16(FP), R2
+	FMOVS scale+24(FP), F20
+	FMOVS step+28(FP), F21
+	VDUP V20.S[0], V20.S4
+	VDUP V21.S[0], V21.S4
+loop:
+	VLD1.P 8(R2), [V0.B8]
+	WORD $0x0f08a401 // SSHLL V1.8H, V0.8B, #0
+	WORD $0x0f10a422 // SSHLL V2.4S, V1.4H, #0
+	WORD $0x4f10a423 // SSHLL2 V3.4S, V1.8H, #0
+	WORD $0x4e21d842 // SCVTF V2.4S, V2.4S
+	WORD $0x6e34dc42 // FMUL V2.4S, V2.4S, V20.4S
+	WORD $0x6e35dc42 // FMUL V2.4S, V2.4S, V21.4S
+	WORD $0x4e21d863 // SCVTF V3.4S, V3.4S
+	WORD $0x6e34dc63 // FMUL V3.4S, V3.4S, V20.4S
+	WORD $0x6e35dc63 // FMUL V3.4S, V3.4S, V21.4S
+	VST1.P [V2.S4, V3.S4], 32(R1)
+	SUBS $8, R0
+	BGT loop
+	RET
+
+DATA spread<>+0(SB)/1, $0
+DATA spread<>+1(SB)/1, $0
+DATA spread<>+2(SB)/1, $0
+DATA spread<>+3(SB)/1, $0
+DATA spread<>+4(SB)/1, $1
+DATA spread<>+5(SB)/1, $1
+DATA spread<>+6(SB)/1, $1
+DATA spread<>+7(SB)/1, $1
+DATA spread<>+8(SB)/1, $2
+DATA spread<>+9(SB)/1, $2
+DATA spread<>+10(SB)/1, $2
+DATA spread<>+11(SB)/1, $2
+DATA spread<>+12(SB)/1, $3
+DATA spread<>+13(SB)/1, $3
+DATA spread<>+14(SB)/1, $3
+DATA spread<>+15(SB)/1, $3
+DATA spread<>+16(SB)/1, $4
+DATA spread<>+17(SB)/1, $4
+DATA spread<>+18(SB)/1, $4
+DATA spread<>+19(SB)/1, $4
+DATA spread<>+20(SB)/1, $5
+DATA spread<>+21(SB)/1, $5
+DATA spread<>+22(SB)/1, $5
+DATA spread<>+23(SB)/1, $5
+DATA spread<>+24(SB)/1, $6
+DATA spread<>+25(SB)/1, $6
+DATA spread<>+26(SB)/1, $6
+DATA spread<>+27(SB)/1, $6
+DATA spread<>+28(SB)/1, $7
+DATA spread<>+29(SB)/1, $7
+DATA spread<>+30(SB)/1, $7
+DATA spread<>+31(SB)/1, $7
+DATA spread<>+32(SB)/1, $8
+DATA spread<>+33(SB)/1, $8
+DATA spread<>+34(SB)/1, $8
+DATA spread<>+35(SB)/1, $8
+DATA spread<>+36(SB)/1, $9
+DATA spread<>+37(SB)/1, $9
+DATA spread<>+38(SB)/1, $9
+DATA spread<>+39(SB)/1, $9
+DATA spread<>+40(SB)/1, $10
+DATA spread<>+41(SB)/1, $10
+DATA spread<>+42(SB)/1, $10
+DATA spread<>+43(SB)/1, $10
+DATA spread<>+44(SB)/1, $11
+DATA spread<>+45(SB)/1, $11
+DATA spread<>+46(SB)/1, $11
+DATA spread<>+47(SB)/1, $11
+DATA spread<>+48(SB)/1, $12
+DATA spread<>+49(SB)/1, $12
+DATA spread<>+50(SB)/1, $12
+DATA spread<>+51(SB)/1, $12
+DATA spread<>+52(SB)/1, $13
+DATA spread<>+53(SB)/1, $13
+DATA spread<>+54(SB)/1, $13
+DATA spread<>+55(SB)/1, $13
+DATA spread<>+56(SB)/1, $14
+DATA spread<>+57(SB)/1, $14
+DATA spread<>+58(SB)/1, $14
+DATA spread<>+59(SB)/1, $14
+DATA spread<>+60(SB)/1, $15
+DATA spread<>+61(SB)/1, $15
+DATA spread<>+62(SB)/1, $15
+DATA spread<>+63(SB)/1, $15
+GLOBL spread<>(SB), RODATA|NOPTR, $64
+
+DATA ofFour<>+0(SB)/1, $0
+DATA ofFour<>+1(SB)/1, $1
+DATA ofFour<>+2(SB)/1, $2
+DATA ofFour<>+3(SB)/1, $3
+DATA ofFour<>+4(SB)/1, $0
+DATA ofFour<>+5(SB)/1, $1
+DATA ofFour<>+6(SB)/1, $2
+DATA ofFour<>+7(SB)/1, $3
+DATA ofFour<>+8(SB)/1, $0
+DATA ofFour<>+9(SB)/1, $1
+DATA ofFour<>+10(SB)/1, $2
+DATA ofFour<>+11(SB)/1, $3
+DATA ofFour<>+12(SB)/1, $0
+DATA ofFour<>+13(SB)/1, $1
+DATA ofFour<>+14(SB)/1, $2
+DATA ofFour<>+15(SB)/1, $3
+GLOBL ofFour<>(SB), RODATA|NOPTR, $16
+
 // func addNEON(n int, y *float32, a *float32, b *float32)
 TEXT ·addNEON(SB), NOSPLIT, $0-32
 	MOVD n+0(FP), R0
@@ -865,8 +1077,51 @@ loop:
 	BGT loop
 	RET
 
-// func adamwNEON(n int, ow *float32, om *float32, ov *float32, w *float32, grad *float32, m *float32, v *float32, k float32, b1 float32, c1 float32, b2 float32, c2 float32, r1 float32, r2 float32, eps float32, lr float32, keep float32)
-TEXT ·adamwNEON(SB), NOSPLIT, $0-104
+// func emaNEON(n int, y *float32, z *float32, a *float32, b *float32, s float32, t float32, u float32, w float32) (most float32)
+TEXT ·emaNEON(SB), NOSPLIT, $0-60
+	MOVD n+0(FP), R0
+	MOVD y+8(FP), R1
+	MOVD z+16(FP), R2
+	MOVD a+24(FP), R3
+	MOVD b+32(FP), R4
+	MOVD $consts<>(SB), R20
+	FMOVQ 0(R20), F0
+loop:
+	FMOVS s+40(FP), F1
+	VDUP V1.S[0], V1.S4
+	VLD1 (R3), [V2.S4]
+	WORD $0x6e22dc21 // FMUL V1.4S, V1.4S, V2.4S
+	FMOVS t+44(FP), F2
+	VDUP V2.S[0], V2.S4
+	VLD1 (R4), [V3.S4]
+	WORD $0x4e23cc41 // FMLA V1.4S, V2.4S, V3.4S
+	VST1 [V1.S4], (R1)
+	FMOVS u+48(FP), F3
+	VDUP V3.S[0], V3.S4
+	WORD $0x6e23dc22 // FMUL V2.4S, V1.4S, V3.4S
+	FMOVS w+52(FP), F3
+	VDUP V3.S[0], V3.S4
+	VLD1 (R4), [V4.S4]
+	WORD $0x4e24cc62 // FMLA V2.4S, V3.4S, V4.4S
+	VST1 [V2.S4], (R2)
+	WORD $0x6ea0f822 // FNEG V2.4S, V1.4S
+	WORD $0x4e22f422 // FMAX V2.4S, V1.4S, V2.4S
+	WORD $0x4e20f440 // FMAX V0.4S, V2.4S, V0.4S
+	ADD $16, R1
+	ADD $16, R2
+	ADD $16, R3
+	ADD $16, R4
+	SUBS $4, R0
+	BGT loop
+	VEXT $8, V0.B16, V0.B16, V2.B16
+	WORD $0x4e22f400 // FMAX V0.4S, V0.4S, V2.4S
+	VDUP V0.S[1], V2.S4
+	WORD $0x4e22f400 // FMAX V0.4S, V0.4S, V2.4S
+	FMOVS F0, most+56(FP)
+	RET
+
+// func adamwNEON(n int, ow *float32, om *float32, ov *float32, w *float32, grad *float32, m *float32, v *float32, k float32, b1 float32, c1 float32, b2 float32, c2 float32, r1 float32, r2 float32, eps float32, lr float32, keep float32) (mostM, mostV float32)
+TEXT ·adamwNEON(SB), NOSPLIT, $0-112
 	MOVD n+0(FP), R0
 	MOVD ow+8(FP), R1
 	MOVD om+16(FP), R2
@@ -876,48 +1131,54 @@ TEXT ·adamwNEON(SB), NOSPLIT, $0-104
 	MOVD m+48(FP), R6
 	MOVD v+56(FP), R7
 	MOVD $consts<>(SB), R20
+	FMOVQ 0(R20), F0
+	FMOVQ 0(R20), F1
 loop:
-	FMOVS k+64(FP), F0
-	VDUP V0.S[0], V0.S4
-	VLD1 (R5), [V1.S4]
-	WORD $0x6e21dc00 // FMUL V0.4S, V0.4S, V1.4S
-	FMOVS b1+68(FP), F1
-	VDUP V1.S[0], V1.S4
-	VLD1 (R6), [V2.S4]
-	WORD $0x6e22dc21 // FMUL V1.4S, V1.4S, V2.4S
-	FMOVS c1+72(FP), F2
+	FMOVS k+64(FP), F2
 	VDUP V2.S[0], V2.S4
-	WORD $0x4e22cc01 // FMLA V1.4S, V0.4S, V2.4S
-	FMOVS c2+80(FP), F3
+	VLD1 (R5), [V3.S4]
+	WORD $0x6e23dc42 // FMUL V2.4S, V2.4S, V3.4S
+	FMOVS b1+68(FP), F3
 	VDUP V3.S[0], V3.S4
-	WORD $0x6e23dc02 // FMUL V2.4S, V0.4S, V3.4S
-	FMOVS b2+76(FP), F3
-	VDUP V3.S[0], V3.S4
-	VLD1 (R7), [V4.S4]
+	VLD1 (R6), [V4.S4]
 	WORD $0x6e24dc63 // FMUL V3.4S, V3.4S, V4.4S
-	WORD $0x4e20cc43 // FMLA V3.4S, V2.4S, V0.4S
-	VST1 [V1.S4], (R2)
-	VST1 [V3.S4], (R3)
-	FMOVS r1+84(FP), F4
+	FMOVS c1+72(FP), F4
 	VDUP V4.S[0], V4.S4
-	WORD $0x6e24dc22 // FMUL V2.4S, V1.4S, V4.4S
-	FMOVS lr+96(FP), F4
-	VDUP V4.S[0], V4.S4
-	WORD $0x6e24dc42 // FMUL V2.4S, V2.4S, V4.4S
-	FMOVS r2+88(FP), F5
+	WORD $0x4e24cc43 // FMLA V3.4S, V2.4S, V4.4S
+	FMOVS c2+80(FP), F5
 	VDUP V5.S[0], V5.S4
-	WORD $0x6e25dc64 // FMUL V4.4S, V3.4S, V5.4S
-	WORD $0x6ea1f884 // FSQRT V4.4S, V4.4S
-	FMOVS eps+92(FP), F5
+	WORD $0x6e25dc44 // FMUL V4.4S, V2.4S, V5.4S
+	FMOVS b2+76(FP), F5
 	VDUP V5.S[0], V5.S4
-	WORD $0x4e25d484 // FADD V4.4S, V4.4S, V5.4S
-	WORD $0x6e24fc42 // FDIV V2.4S, V2.4S, V4.4S
-	FMOVS keep+100(FP), F4
-	VDUP V4.S[0], V4.S4
-	VLD1 (R4), [V5.S4]
-	WORD $0x6ea0f842 // FNEG V2.4S, V2.4S
-	WORD $0x4e25cc82 // FMLA V2.4S, V4.4S, V5.4S
-	VST1 [V2.S4], (R1)
+	VLD1 (R7), [V6.S4]
+	WORD $0x6e26dca5 // FMUL V5.4S, V5.4S, V6.4S
+	WORD $0x4e22cc85 // FMLA V5.4S, V4.4S, V2.4S
+	VST1 [V3.S4], (R2)
+	VST1 [V5.S4], (R3)
+	FMOVS r1+84(FP), F6
+	VDUP V6.S[0], V6.S4
+	WORD $0x6e26dc64 // FMUL V4.4S, V3.4S, V6.4S
+	FMOVS lr+96(FP), F6
+	VDUP V6.S[0], V6.S4
+	WORD $0x6e26dc84 // FMUL V4.4S, V4.4S, V6.4S
+	FMOVS r2+88(FP), F7
+	VDUP V7.S[0], V7.S4
+	WORD $0x6e27dca6 // FMUL V6.4S, V5.4S, V7.4S
+	WORD $0x6ea1f8c6 // FSQRT V6.4S, V6.4S
+	FMOVS eps+92(FP), F7
+	VDUP V7.S[0], V7.S4
+	WORD $0x4e27d4c6 // FADD V6.4S, V6.4S, V7.4S
+	WORD $0x6e26fc84 // FDIV V4.4S, V4.4S, V6.4S
+	FMOVS keep+100(FP), F6
+	VDUP V6.S[0], V6.S4
+	VLD1 (R4), [V7.S4]
+	WORD $0x6ea0f884 // FNEG V4.4S, V4.4S
+	WORD $0x4e27ccc4 // FMLA V4.4S, V6.4S, V7.4S
+	VST1 [V4.S4], (R1)
+	WORD $0x6ea0f864 // FNEG V4.4S, V3.4S
+	WORD $0x4e24f464 // FMAX V4.4S, V3.4S, V4.4S
+	WORD $0x4e20f480 // FMAX V0.4S, V4.4S, V0.4S
+	WORD $0x4e21f4a1 // FMAX V1.4S, V5.4S, V1.4S
 	ADD $16, R1
 	ADD $16, R2
 	ADD $16, R3
@@ -927,6 +1188,16 @@ loop:
 	ADD $16, R7
 	SUBS $4, R0
 	BGT loop
+	VEXT $8, V0.B16, V0.B16, V4.B16
+	WORD $0x4e24f400 // FMAX V0.4S, V0.4S, V4.4S
+	VDUP V0.S[1], V4.S4
+	WORD $0x4e24f400 // FMAX V0.4S, V0.4S, V4.4S
+	VEXT $8, V1.B16, V1.B16, V4.B16
+	WORD $0x4e24f421 // FMAX V1.4S, V1.4S, V4.4S
+	VDUP V1.S[1], V4.S4
+	WORD $0x4e24f421 // FMAX V1.4S, V1.4S, V4.4S
+	FMOVS F0, mostM+104(FP)
+	FMOVS F1, mostV+108(FP)
 	RET
 
 // func adamNEON(n int, y *float32, om *float32, ov *float32, grad *float32, m *float32, v *float32, k float32, b1 float32, c1 float32, b2 float32, c2 float32, bias float32, eps float32)

@@ -12,7 +12,7 @@ func TestCodes(t *testing.T) {
 	for i := range variants {
 		v := &variants[i]
 		for _, d := range []gpu.DType{gpu.Dynamic8, gpu.UDynamic8, gpu.Linear8} {
-			c := d.Codes()
+			c := codesOf[d]
 			for n := 1; n <= gpu.CodeBlock; n += 51 {
 				for size := float32(1e-30); size < 1e30; size *= 1e10 {
 					x, got, want := make([]float32, n), make([]byte, n), make([]byte, n)
@@ -25,7 +25,7 @@ func TestCodes(t *testing.T) {
 							x[j] = 0
 						}
 					}
-					scale := v.encode(c, got, x)
+					scale := v.encode(c, got, x, v.absMax(x))
 					if s := c.Encode(want, x); scale != s {
 						t.Errorf("%s: the scale of %d numbers of %v is %g, not %g", v.name, n, d, scale, s)
 					}
@@ -44,8 +44,68 @@ func TestCodes(t *testing.T) {
 				}
 			}
 			zeros := make([]byte, 40)
-			if s := v.encode(c, zeros, make([]float32, 40)); s != 0 || zeros[0] != c.Zero || zeros[39] != c.Zero {
+			if s := v.encode(c, zeros, make([]float32, 40), 0); s != 0 || zeros[0] != c.Zero || zeros[39] != c.Zero {
 				t.Errorf("%s: zeros in %v have the scale %g and codes %d", v.name, d, s, zeros[0])
+			}
+		}
+	}
+}
+
+// TestCodesAtBorders: numbers next to where one code ends and another begins, and to powers of two, have the code of gpu.Codes.
+func TestCodesAtBorders(t *testing.T) {
+	for _, d := range []gpu.DType{gpu.Dynamic8, gpu.UDynamic8, gpu.Linear8} {
+		c := codesOf[d]
+		x := []float32{1}
+		near := func(y float32) {
+			for ulp := range 7 {
+				if z := math.Float32frombits(math.Float32bits(y) + uint32(ulp) - 3); z >= -1 && z <= 1 {
+					x = append(x, z)
+				}
+			}
+		}
+		for i, y := range c.Values[1:] {
+			if between := (c.Values[i] + y) / 2; between != 0 {
+				near(between)
+			}
+		}
+		for _, bound := range c.Bounds {
+			near(bound)
+		}
+		for e := 1; e < 40; e++ {
+			near(float32(math.Ldexp(1, -e)))
+		}
+		for i := range variants {
+			v := &variants[i]
+			codes := make([]byte, len(x))
+			v.encode(c, codes, x, 1)
+			for j, y := range x {
+				if want := c.Of(y); codes[j] != want {
+					t.Fatalf("%s: %g (%#x) in %v has code %d, not %d", v.name, y, math.Float32bits(y), d, codes[j], want)
+				}
+			}
+		}
+	}
+}
+
+// TestDraws: every variant rounds as gpu.ToBF16Stochastic does, numbers of all exponents and of both signs, whatever the
+// seed and the first element.
+func TestDraws(t *testing.T) {
+	x := make([]float32, 4099)
+	for i := range x {
+		x[i] = math.Float32frombits(uint32(i) * 0x9e3779b1)
+	}
+	x[7], x[8], x[9] = float32(math.NaN()), float32(math.Inf(1)), float32(math.Inf(-1))
+	for i := range variants {
+		v := &variants[i]
+		for _, first := range []int64{0, 5, 1<<30 - 600, gpu.DrawsOfM + 7, gpu.DrawsOfV} {
+			for _, seed := range []uint32{0, 1, 1<<24 - 1} {
+				got := make([]uint16, len(x))
+				v.draw(got, x, seed, first)
+				for j, y := range x {
+					if want := gpu.ToBF16Stochastic(y, seed, first+int64(j)); got[j] != want {
+						t.Fatalf("%s: element %d, %#x, is rounded to %#x, not %#x", v.name, first+int64(j), math.Float32bits(y), got[j], want)
+					}
+				}
 			}
 		}
 	}

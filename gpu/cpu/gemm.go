@@ -57,6 +57,7 @@ type variant struct {
 	pairs *tileSet // bf16 operands, packed in pairs along k; nil: they are widened when packed
 	loopTable
 	coding
+	unpacking
 	widen     func(dst []float32, src []uint16)
 	narrow    func(dst []uint16, src []float32)
 	copyPanel func(k int, dst []float32, w int, src []float32, ld, n int) // nil: in Go
@@ -122,7 +123,7 @@ func (m matrix) sub(r, c int) matrix {
 	if m.trans {
 		r, c = c, r
 	}
-	if m.codes != nil {
+	if m.codes.decode != nil {
 		m.top, m.left = m.top+r, m.left+c
 	} else {
 		m.buffer = m.buffer.tail(r*m.ld + c)
@@ -178,7 +179,7 @@ func (y layout) packB(own *worker, dst []float32, b matrix, k, n int) {
 }
 
 func (y layout) pack(own *worker, dst []float32, m matrix, k, n, w int) {
-	if m.codes != nil {
+	if m.codes.decode != nil {
 		y.packStored(own, dst, m, k, n, w)
 		return
 	}

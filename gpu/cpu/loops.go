@@ -167,9 +167,23 @@ func raiseLoop(y, a []float32) {
 	}
 }
 
-// adamwLoop updates w, m and v by the gradient times k. keep is 1 - lr·wd; r1 and r2 are the
-// inverses of the bias corrections.
-func adamwLoop(ow, om, ov, w, grad, m, v []float32, k, b1, c1, b2, c2, r1, r2, eps, lr, keep float32) {
+// emaLoop is y = s a + t b, and z = u y + w b: a moving average, and that average looking ahead. It gives the largest
+// magnitude of the former.
+func emaLoop(y, z, a, b []float32, s, t, u, w float32) (most float32) {
+	most = float32(math.Inf(-1))
+	for i := range y {
+		x := s*a[i] + t*b[i]
+		y[i] = x
+		z[i] = u*x + w*b[i]
+		most = max(most, max(x, -x))
+	}
+	return most
+}
+
+// adamwLoop updates w, m and v by the gradient times k, and gives the largest magnitudes of m and v. keep is 1 - lr·wd;
+// r1 and r2 are the inverses of the bias corrections.
+func adamwLoop(ow, om, ov, w, grad, m, v []float32, k, b1, c1, b2, c2, r1, r2, eps, lr, keep float32) (mostM, mostV float32) {
+	mostM, mostV = float32(math.Inf(-1)), float32(math.Inf(-1))
 	for i := range ow {
 		x := k * grad[i]
 		a := b1*m[i] + c1*x
@@ -177,7 +191,10 @@ func adamwLoop(ow, om, ov, w, grad, m, v []float32, k, b1, c1, b2, c2, r1, r2, e
 		om[i] = a
 		ov[i] = b
 		ow[i] = keep*w[i] - lr*(a*r1)/(sqrt32(b*r2)+eps)
+		mostM = max(mostM, max(a, -a))
+		mostV = max(mostV, b)
 	}
+	return mostM, mostV
 }
 
 // adamLoop is adamw's direction in y, with the gradient times k, and the bias corrections in one factor.

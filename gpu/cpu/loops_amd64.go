@@ -259,21 +259,41 @@ var loopsAVX512 = loopTable{
 			raiseLoop(y[whole:], a[whole:])
 		}
 	},
-	adamw: func(ow, om, ov, w, grad, m, v []float32, k, b1, c1, b2, c2, r1, r2, eps, lr, keep float32) {
+	ema: func(y, z, a, b []float32, s, t, u, w float32) (most float32) {
+		n := len(y)
+		whole := n &^ 15
+		if whole == 0 {
+			return emaLoop(y[whole:], z[whole:], a[whole:], b[whole:], s, t, u, w)
+		}
+		_ = z[whole-1]
+		_ = a[whole-1]
+		_ = b[whole-1]
+		most = emaAVX512(whole, &y[0], &z[0], &a[0], &b[0], s, t, u, w)
+		if whole < n {
+			mostRest := emaLoop(y[whole:], z[whole:], a[whole:], b[whole:], s, t, u, w)
+			most = max(most, mostRest)
+		}
+		return most
+	},
+	adamw: func(ow, om, ov, w, grad, m, v []float32, k, b1, c1, b2, c2, r1, r2, eps, lr, keep float32) (mostM, mostV float32) {
 		n := len(ow)
 		whole := n &^ 15
-		if whole > 0 {
-			_ = om[whole-1]
-			_ = ov[whole-1]
-			_ = w[whole-1]
-			_ = grad[whole-1]
-			_ = m[whole-1]
-			_ = v[whole-1]
-			adamwAVX512(whole, &ow[0], &om[0], &ov[0], &w[0], &grad[0], &m[0], &v[0], k, b1, c1, b2, c2, r1, r2, eps, lr, keep)
+		if whole == 0 {
+			return adamwLoop(ow[whole:], om[whole:], ov[whole:], w[whole:], grad[whole:], m[whole:], v[whole:], k, b1, c1, b2, c2, r1, r2, eps, lr, keep)
 		}
+		_ = om[whole-1]
+		_ = ov[whole-1]
+		_ = w[whole-1]
+		_ = grad[whole-1]
+		_ = m[whole-1]
+		_ = v[whole-1]
+		mostM, mostV = adamwAVX512(whole, &ow[0], &om[0], &ov[0], &w[0], &grad[0], &m[0], &v[0], k, b1, c1, b2, c2, r1, r2, eps, lr, keep)
 		if whole < n {
-			adamwLoop(ow[whole:], om[whole:], ov[whole:], w[whole:], grad[whole:], m[whole:], v[whole:], k, b1, c1, b2, c2, r1, r2, eps, lr, keep)
+			mostMRest, mostVRest := adamwLoop(ow[whole:], om[whole:], ov[whole:], w[whole:], grad[whole:], m[whole:], v[whole:], k, b1, c1, b2, c2, r1, r2, eps, lr, keep)
+			mostM = max(mostM, mostMRest)
+			mostV = max(mostV, mostVRest)
 		}
+		return mostM, mostV
 	},
 	adam: func(y, om, ov, grad, m, v []float32, k, b1, c1, b2, c2, bias, eps float32) {
 		n := len(y)
@@ -353,7 +373,10 @@ func scoreGradAVX512(n int, p, ds, lse, delta *float32)
 func raiseAVX512(n int, y, a *float32)
 
 //go:noescape
-func adamwAVX512(n int, ow, om, ov, w, grad, m, v *float32, k, b1, c1, b2, c2, r1, r2, eps, lr, keep float32)
+func emaAVX512(n int, y, z, a, b *float32, s, t, u, w float32) (most float32)
+
+//go:noescape
+func adamwAVX512(n int, ow, om, ov, w, grad, m, v *float32, k, b1, c1, b2, c2, r1, r2, eps, lr, keep float32) (mostM, mostV float32)
 
 //go:noescape
 func adamAVX512(n int, y, om, ov, grad, m, v *float32, k, b1, c1, b2, c2, bias, eps float32)
@@ -613,21 +636,41 @@ var loopsAVX2 = loopTable{
 			raiseLoop(y[whole:], a[whole:])
 		}
 	},
-	adamw: func(ow, om, ov, w, grad, m, v []float32, k, b1, c1, b2, c2, r1, r2, eps, lr, keep float32) {
+	ema: func(y, z, a, b []float32, s, t, u, w float32) (most float32) {
+		n := len(y)
+		whole := n &^ 7
+		if whole == 0 {
+			return emaLoop(y[whole:], z[whole:], a[whole:], b[whole:], s, t, u, w)
+		}
+		_ = z[whole-1]
+		_ = a[whole-1]
+		_ = b[whole-1]
+		most = emaAVX2(whole, &y[0], &z[0], &a[0], &b[0], s, t, u, w)
+		if whole < n {
+			mostRest := emaLoop(y[whole:], z[whole:], a[whole:], b[whole:], s, t, u, w)
+			most = max(most, mostRest)
+		}
+		return most
+	},
+	adamw: func(ow, om, ov, w, grad, m, v []float32, k, b1, c1, b2, c2, r1, r2, eps, lr, keep float32) (mostM, mostV float32) {
 		n := len(ow)
 		whole := n &^ 7
-		if whole > 0 {
-			_ = om[whole-1]
-			_ = ov[whole-1]
-			_ = w[whole-1]
-			_ = grad[whole-1]
-			_ = m[whole-1]
-			_ = v[whole-1]
-			adamwAVX2(whole, &ow[0], &om[0], &ov[0], &w[0], &grad[0], &m[0], &v[0], k, b1, c1, b2, c2, r1, r2, eps, lr, keep)
+		if whole == 0 {
+			return adamwLoop(ow[whole:], om[whole:], ov[whole:], w[whole:], grad[whole:], m[whole:], v[whole:], k, b1, c1, b2, c2, r1, r2, eps, lr, keep)
 		}
+		_ = om[whole-1]
+		_ = ov[whole-1]
+		_ = w[whole-1]
+		_ = grad[whole-1]
+		_ = m[whole-1]
+		_ = v[whole-1]
+		mostM, mostV = adamwAVX2(whole, &ow[0], &om[0], &ov[0], &w[0], &grad[0], &m[0], &v[0], k, b1, c1, b2, c2, r1, r2, eps, lr, keep)
 		if whole < n {
-			adamwLoop(ow[whole:], om[whole:], ov[whole:], w[whole:], grad[whole:], m[whole:], v[whole:], k, b1, c1, b2, c2, r1, r2, eps, lr, keep)
+			mostMRest, mostVRest := adamwLoop(ow[whole:], om[whole:], ov[whole:], w[whole:], grad[whole:], m[whole:], v[whole:], k, b1, c1, b2, c2, r1, r2, eps, lr, keep)
+			mostM = max(mostM, mostMRest)
+			mostV = max(mostV, mostVRest)
 		}
+		return mostM, mostV
 	},
 	adam: func(y, om, ov, grad, m, v []float32, k, b1, c1, b2, c2, bias, eps float32) {
 		n := len(y)
@@ -707,7 +750,10 @@ func scoreGradAVX2(n int, p, ds, lse, delta *float32)
 func raiseAVX2(n int, y, a *float32)
 
 //go:noescape
-func adamwAVX2(n int, ow, om, ov, w, grad, m, v *float32, k, b1, c1, b2, c2, r1, r2, eps, lr, keep float32)
+func emaAVX2(n int, y, z, a, b *float32, s, t, u, w float32) (most float32)
+
+//go:noescape
+func adamwAVX2(n int, ow, om, ov, w, grad, m, v *float32, k, b1, c1, b2, c2, r1, r2, eps, lr, keep float32) (mostM, mostV float32)
 
 //go:noescape
 func adamAVX2(n int, y, om, ov, grad, m, v *float32, k, b1, c1, b2, c2, bias, eps float32)

@@ -7,33 +7,48 @@ type moment struct {
 	half   []uint16
 	bytes  []byte
 	scales []float32 // of blocks of bytes
-	codes  *gpu.Codes
+	codes  *codes
 }
 
 func (l *loaded) moment(o gpu.Operand) moment {
 	b, n := l.bytes(o), o.Type.Shape.Elems()
-	if codes := o.Type.DType.Codes(); codes != nil {
+	if codes := codesOf[o.Type.DType]; codes != nil {
 		return moment{bytes: b[:n], scales: view[float32](b[gpu.ScalesAt(n):]), codes: codes}
 	}
 	return moment{half: view[uint16](b)}
 }
 
-// load widens the elements of a block that begins at element lo.
+// load widens the elements of whole blocks, the first of which begins at element lo.
 func (v *variant) load(m moment, lo int, to []float32) {
 	if m.codes == nil {
 		v.widen(to, m.half[lo:lo+len(to)])
 		return
 	}
-	v.decode(m.codes, to, m.bytes[lo:lo+len(to)], m.scales[lo/gpu.CodeBlock])
+	eachBlock(len(to), func(_, at, end int) {
+		v.decode(m.codes, to[at:end], m.bytes[lo+at:lo+end], m.scales[(lo+at)/gpu.CodeBlock])
+	})
 }
 
-// keep rounds a block: to its nearest codes, or stochastically, with the draws of elements from first on.
-func (v *variant) keep(m moment, lo int, x []float32, seed uint32, first int64) {
+// keep rounds blocks whose largest magnitudes are given: to their nearest codes, or stochastically, with the draws of
+// elements from first on.
+func (v *variant) keep(m moment, lo int, x []float32, most *mosts, seed uint32, first int64) {
 	if m.codes == nil {
 		v.draw(m.half[lo:lo+len(x)], x, seed, first+int64(lo))
 		return
 	}
-	m.scales[lo/gpu.CodeBlock] = v.encode(m.codes, m.bytes[lo:lo+len(x)], x)
+	eachBlock(len(x), func(i, at, end int) {
+		m.scales[(lo+at)/gpu.CodeBlock] = v.encode(m.codes, m.bytes[lo+at:lo+end], x[at:end], most[i])
+	})
+}
+
+// mosts are numbers of the blocks of codes in blockElems elements.
+type mosts [blockElems / gpu.CodeBlock]float32
+
+// eachBlock calls f with the number, the first element and the end of each block of codes among n elements.
+func eachBlock(n int, f func(i, at, end int)) {
+	for i := 0; i*gpu.CodeBlock < n; i++ {
+		f(i, i*gpu.CodeBlock, min(n, (i+1)*gpu.CodeBlock))
+	}
 }
 
 // wide is an operand with the rows and columns of a tensor, and maybe more.
@@ -81,11 +96,11 @@ func (w wide) draw(v *variant, lo int, x []float32, seed uint32) {
 	w.Runs(lo, lo+len(x), func(at, in, n int) { v.draw(w.h[in:in+n], x[at-lo:at-lo+n], seed, int64(at)) })
 }
 
-// inBlocks binds a loop over the blocks of n elements that may share a scale.
+// inBlocks binds a loop over n elements, blockElems at a time.
 func (d *Device) inBlocks(n int, f func(w *worker, lo, hi int)) func() {
 	body := &loop{body: func(w *worker, i int) {
-		for lo, end := i*gpu.SumBlock, min(n, (i+1)*gpu.SumBlock); lo < end; lo += gpu.CodeBlock {
-			f(w, lo, min(end, lo+gpu.CodeBlock))
+		for lo, end := i*gpu.SumBlock, min(n, (i+1)*gpu.SumBlock); lo < end; lo += blockElems {
+			f(w, lo, min(end, lo+blockElems))
 		}
 	}}
 	return func() { d.pool.run(body, blocksOf(n, gpu.SumBlock)) }
@@ -122,7 +137,7 @@ func bindNarrowAdamW(d *Device, l *loaded, x *gpu.Launch) func() {
 	m, v := l.moment(x.Out[len(x.Out)-2]), l.moment(x.Out[len(x.Out)-1])
 	b1, b2, eps := float32(a.Beta1), float32(a.Beta2), float32(a.Eps)
 	c1, c2, decay := float32(1-a.Beta1), float32(1-a.Beta2), float32(a.WeightDecay)
-	d.reserveBlocks(4, gpu.CodeBlock)
+	d.reserveBlocks(4, blockElems)
 	k := d.variant
 	update := d.inBlocks(tensor.Elems(), func(own *worker, lo, hi int) {
 		lr, seed := hyper[0], uint32(hyper[3])
@@ -130,10 +145,14 @@ func bindNarrowAdamW(d *Device, l *loaded, x *gpu.Launch) func() {
 		first, second := own.room[2][:hi-lo], own.room[3][:hi-lo]
 		k.load(m, lo, first)
 		k.load(v, lo, second)
-		k.adamw(x, first, second, x, grad, first, second, coef[0], b1, c1, b2, c2, 1/hyper[1], 1/hyper[2], eps, lr,
-			1-lr*decay)
-		k.keep(m, lo, first, seed, gpu.DrawsOfM)
-		k.keep(v, lo, second, seed, gpu.DrawsOfV)
+		var mostM, mostV mosts
+		eachBlock(hi-lo, func(i, at, end int) {
+			x, grad, first, second := x[at:end], grad[at:end], first[at:end], second[at:end]
+			mostM[i], mostV[i] = k.adamw(x, first, second, x, grad, first, second, coef[0], b1, c1, b2, c2, 1/hyper[1], 1/hyper[2],
+				eps, lr, 1-lr*decay)
+		})
+		k.keep(m, lo, first, &mostM, seed, gpu.DrawsOfM)
+		k.keep(v, lo, second, &mostV, seed, gpu.DrawsOfV)
 		switch {
 		case master:
 			w.store(k, lo, x)
@@ -159,7 +178,7 @@ func bindNarrowEMA(d *Device, l *loaded, x *gpu.Launch) func() {
 	m := l.moment(x.Out[0])
 	g, u := wide{l.buffer(x.In[1]), tensor.In(y.Type.Shape)}, wide{l.buffer(y), tensor.In(y.Type.Shape)}
 	b1, b2, c1, c2 := float32(a.Beta1), float32(a.Beta2), float32(1-a.Beta1), float32(1-a.Beta2)
-	d.reserveBlocks(3, gpu.CodeBlock)
+	d.reserveBlocks(3, blockElems)
 	k := d.variant
 	update := d.inBlocks(tensor.Elems(), func(own *worker, lo, hi int) {
 		mean, ahead := own.room[0][:hi-lo], u.at(lo, hi, own.room[2])
@@ -170,9 +189,11 @@ func bindNarrowEMA(d *Device, l *loaded, x *gpu.Launch) func() {
 			return
 		}
 		grad := g.load(k, lo, hi, own.room[1])
-		k.blend(mean, mean, grad, b1, c1*coef[0])
-		k.blend(ahead, mean, grad, b2, c2*coef[0])
-		k.keep(m, lo, mean, uint32(hyper[3]), gpu.DrawsOfM)
+		var most mosts
+		eachBlock(hi-lo, func(i, at, end int) {
+			most[i] = k.ema(mean[at:end], ahead[at:end], mean[at:end], grad[at:end], b1, c1*coef[0], b2, c2*coef[0])
+		})
+		k.keep(m, lo, mean, &most, uint32(hyper[3]), gpu.DrawsOfM)
 		u.store(k, lo, ahead)
 	})
 	padded := y.Type.Shape.Elems() > tensor.Elems()

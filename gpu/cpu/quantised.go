@@ -4,21 +4,20 @@ import "stepflow/gpu"
 
 // quantised is where the elements of a matrix come from that are decoded on the way into panels.
 type quantised struct {
-	codes     func(to []float32, at int) // gives elements, numbered row by row; nil of other matrices
-	shape     gpu.Shape
-	round     bool // to bf16, for a left operand of that type
-	top, left int  // row and column of the element that the view begins with
+	codes decoder
+	shape gpu.Shape
+	round bool // to bf16, for a left operand of that type
+
+	top, left int // row and column of the element that the view begins with
 }
 
-// decode gives elements of a row of the view, and zeros outside the matrix.
-func (q *quantised) decode(to []float32, r int) {
-	r, c, n := r+q.top, q.left, 0
-	rows, cols := q.shape[0], q.shape[1]
-	if r < rows && c < cols {
-		n = min(len(to), cols-c)
-		q.codes(to[:n], r*cols+c)
+// place gives where elements of a row of the view begin, and how many of n there are: none outside the matrix.
+func (q *quantised) place(r, n int) (at, count int) {
+	r += q.top
+	if r < q.shape[0] && q.left < q.shape[1] {
+		return r*q.shape[1] + q.left, min(n, q.shape[1]-q.left)
 	}
-	clear(to[n:])
+	return 0, 0
 }
 
 // packStored lays quantised elements out as pack does others. They are decoded a piece at a time, of rows where they lie:
@@ -48,16 +47,25 @@ func (y layout) decoded(own *worker, m matrix, k, n int) matrix {
 	if m.trans {
 		rows, cols = n, k
 	}
-	plain := dense(buffer{f: own.codes[:rows*cols]}, cols, m.trans)
-	for r := range rows {
-		m.decode(plain.f[r*cols:][:cols], r)
-	}
+	plain := buffer{f: own.codes[:rows*cols]}
 	if m.round {
-		half := own.rounded[:rows*cols]
-		y.v.narrow(half, plain.f)
-		plain.buffer = buffer{h: half}
+		plain = buffer{h: own.rounded[:rows*cols]}
 	}
-	return plain
+	for r := range rows {
+		at, count := m.place(r, cols)
+		to := plain.sub(r*cols, (r+1)*cols)
+		switch {
+		case !m.round:
+			m.codes.decode(to.f[:count], at)
+		case m.codes.half != nil && at%m.codes.step == 0 && count%m.codes.step == 0:
+			m.codes.half(to.h[:count], at)
+		default:
+			m.codes.decode(own.codes[:count], at)
+			y.v.narrow(to.h[:count], own.codes[:count])
+		}
+		to.sub(count, cols).clear()
+	}
+	return dense(plain, cols, m.trans)
 }
 
 // storedMatrix is an operand that a product decodes for a left one of type t.
@@ -65,6 +73,6 @@ func (l *loaded) storedMatrix(o gpu.Operand, trans bool, t gpu.DType) matrix {
 	if !o.Type.DType.Stored() {
 		return l.matrix(o, trans)
 	}
-	q := quantised{codes: o.Type.Decoder(l.bytes(o)), shape: gpu.Shape{o.Type.Shape.Rows(), o.Type.Shape.Cols()}, round: t == gpu.BF16}
+	q := quantised{codes: l.device.variant.decoder(o.Type, l.bytes(o)), shape: gpu.Shape{o.Type.Shape.Rows(), o.Type.Shape.Cols()}, round: t == gpu.BF16}
 	return matrix{ld: o.Type.Shape.Cols(), trans: trans, quantised: q}
 }

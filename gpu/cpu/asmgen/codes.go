@@ -8,10 +8,11 @@ import (
 // coders writes what reads and writes blocks of codes (gpu.Codes), and what rounds to bf16 stochastically, on whole
 // vectors.
 func coders(w io.Writer) {
-	for _, v := range []isa{avx512, avx2} {
-		decoder(w, v)
-		encoder(w, v)
-	}
+	decoder(w, avx512)
+	decoder(w, avx2)
+	byteDecoder(w)
+	wideEncoder(w)
+	encoder(w)
 	drawer(w)
 }
 
@@ -32,80 +33,127 @@ func decoder(w io.Writer, v isa) {
 	p("ADDQ $%d, SI\n\tADDQ $%d, DI\n\tSUBQ $%d, CX\n\tJG loop\n\tVZEROUPPER\n\tRET", v.width, 4*v.width, v.width)
 }
 
-// encoder finds codes as gpu.Codes.Of does. Of the seven bounds it compares with three, as a tree: the middle one in
-// register 8, then one of 9, then one of 10, by the class so far. Registers 4 to 6 hold slope, offset and most of each class.
-func encoder(w io.Writer, v isa) {
-	p := func(format string, args ...any) { fmt.Fprintf(w, "\t"+format+"\n", args...) }
-	r := v.reg
-	fmt.Fprintf(w, "\n// func encode%s(n int, to *byte, from, bounds, classes *float32, zero int, inverse float32)\n"+
-		"TEXT ·encode%s(SB), NOSPLIT, $0-52\n", v.suffix, v.suffix)
-	p("MOVQ n+0(FP), CX\n\tMOVQ to+8(FP), DI\n\tMOVQ from+16(FP), SI\n\tMOVQ bounds+24(FP), BX\n\tMOVQ classes+32(FP), DX")
-	eight := "VMOVUPS"
-	if r == "Z" {
-		eight = "VBROADCASTF64X4"
+// byteDecoder does so where bytes can be permuted across a register: each byte of a value's bits comes from a table of 256, and
+// the four of a value are put together again. So that values leave in order, the codes are moved to where they come out.
+func byteDecoder(w io.Writer) {
+	p := func(format string, args ...any) { line(w, format, args...) }
+	fmt.Fprint(w, "\n// func decodeVBMI(n int, to *float32, from, planes *byte, scale float32)\n"+
+		"TEXT ·decodeVBMI(SB), NOSPLIT, $0-36\n")
+	p("MOVQ n+0(FP), CX\n\tMOVQ to+8(FP), DI\n\tMOVQ from+16(FP), SI\n\tMOVQ planes+24(FP), BX")
+	p("VBROADCASTSS scale+32(FP), Z14\n\tVMOVDQU64 quarters<>(SB), Z15")
+	for i := range 16 {
+		p("VMOVDQU64 %d(BX), Z%d", 64*i, 16+i)
 	}
-	for i := range 3 {
-		p("%s %d(DX), %s%d", eight, 32*i, r, 4+i)
+	fmt.Fprint(w, "loop:\n")
+	p("VPERMD (SI), Z15, Z0\n\tVPMOVB2M Z0, K1\n\tPREFETCHT0 1024(SI)")
+	for plane := range 4 {
+		table := 16 + 4*plane
+		p("VMOVDQA64 Z0, Z%d\n\tVPERMI2B Z%d, Z%d, Z%d", 1+plane, table+1, table, 1+plane)
+		p("VMOVDQA64 Z0, Z5\n\tVPERMI2B Z%d, Z%d, Z5\n\tVPBLENDMB Z5, Z%d, K1, Z%d", table+3, table+2, 1+plane, 1+plane)
 	}
-	p("VBROADCASTSS 12(BX), %s8\n\t%s 4(BX), %s9\n\t%s (BX), %s10", r, eight, r, eight, r)
-	p("VBROADCASTSS inverse+48(FP), %s7\n\tVPBROADCASTD zero+40(FP), %s15", r, r)
-	for i, c := range []int{4, 2, 1} {
-		p("MOVL $%d, AX\n\tVMOVD AX, X%d\n\tVPBROADCASTD X%d, %s%d", c, 11+i, 11+i, r, 11+i)
+	for i, half := range []string{"L", "H"} {
+		p("VPUNPCK%sBW Z2, Z1, Z%d\n\tVPUNPCK%sBW Z4, Z3, Z%d", half, 5+2*i, half, 6+2*i)
 	}
-	if r == "Z" {
-		p("MOVL $0x7fffffff, AX\n\tVPBROADCASTD AX, Z16\n\tVPXORD Z18, Z18, Z18")
-		fmt.Fprint(w, "loop:\n\tVMULPS (SI), Z7, Z0\n\tVPANDD Z16, Z0, Z1\n\tVCMPPS $1, Z18, Z0, K1\n")
-		p("VCMPPS $13, Z8, Z1, K2\n\tVMOVDQA32.Z Z11, K2, Z2")
-		for i := range 2 {
-			p("VPERMPS Z%d, Z2, Z3\n\tVCMPPS $13, Z3, Z1, K2\n\tVPADDD Z%d, Z2, K2, Z2", 9+i, 12+i)
-		}
-		p("VPERMPS Z4, Z2, Z3\n\tVMULPS Z1, Z3, Z3\n\tVPERMPS Z5, Z2, Z19\n\tVADDPS Z19, Z3, Z3")
-		p("VPERMPS Z6, Z2, Z19\n\tVMINPS Z19, Z3, Z3\n\tVCVTTPS2DQ Z3, Z3")
-		p("VPADDD Z3, Z15, Z1\n\tVPSUBD Z3, Z15, K1, Z1\n\tVPMAXSD Z18, Z1, Z1\n\tVPMOVDB Z1, (DI)")
-	} else {
-		p("VPXOR Y14, Y14, Y14")
-		fmt.Fprint(w, "loop:\n\tVMULPS (SI), Y7, Y0\n\tVPSLLD $1, Y0, Y1\n\tVPSRLD $1, Y1, Y1\n\tVPSRAD $31, Y0, Y0\n")
-		p("VCMPPS $13, Y8, Y1, Y2\n\tVPAND Y11, Y2, Y2")
-		for i := range 2 {
-			p("VPERMPS Y%d, Y2, Y3\n\tVCMPPS $13, Y3, Y1, Y3\n\tVPAND Y%d, Y3, Y3\n\tVPADDD Y3, Y2, Y2", 9+i, 12+i)
-		}
-		p("VPERMPS Y4, Y2, Y3\n\tVMULPS Y1, Y3, Y1\n\tVPERMPS Y5, Y2, Y3\n\tVADDPS Y3, Y1, Y1")
-		p("VPERMPS Y6, Y2, Y3\n\tVMINPS Y3, Y1, Y1\n\tVCVTTPS2DQ Y1, Y1")
-		p("VPXOR Y0, Y1, Y1\n\tVPSUBD Y0, Y1, Y1\n\tVPADDD Y15, Y1, Y1\n\tVPMAXSD Y14, Y1, Y1")
-		p("VPACKUSDW Y1, Y1, Y1\n\tVPERMQ $8, Y1, Y1\n\tVPACKUSWB X1, X1, X1\n\tVMOVQ X1, (DI)")
+	for i := range 4 {
+		p("VPUNPCK%cWD Z%d, Z%d, Z9\n\tVMULPS Z14, Z9, Z9\n\tVMOVUPS Z9, %d(DI)", "LH"[i%2], 6+i&2, 5+i&2, 64*i)
 	}
-	p("ADDQ $%d, SI\n\tADDQ $%d, DI\n\tSUBQ $%d, CX\n\tJG loop\n\tVZEROUPPER\n\tRET", 4*v.width, v.width, v.width)
+	p("ADDQ $64, SI\n\tADDQ $256, DI\n\tSUBQ $64, CX\n\tJG loop\n\tVZEROUPPER\n\tRET")
+	data(w, "quarters", 4, 0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15)
 }
 
-// drawer rounds as gpu.ToBF16Stochastic does, with splitmix64 in eight lanes; z is the state of the first element.
+// data writes a constant of elements of a size in bytes.
+func data(w io.Writer, name string, size int, elements ...int) {
+	fmt.Fprintln(w)
+	for i, x := range elements {
+		fmt.Fprintf(w, "DATA %s<>+%d(SB)/%d, $%d\n", name, size*i, size, x)
+	}
+	fmt.Fprintf(w, "GLOBL %s<>(SB), RODATA|NOPTR, $%d\n", name, size*len(elements))
+}
+
+// wideEncoder finds codes as gpu.Codes.Of does, 64 at a time. At most one bound lies within an octave: octaves are the
+// bound in each of 32, and the class below it. The sign is put to the codes when they are bytes.
+func wideEncoder(w io.Writer) {
+	p := func(format string, args ...any) { line(w, format, args...) }
+	fmt.Fprint(w, "\n// func encodeAVX512(n int, to *byte, from *float32, octaves *octaves, classes *float32, zero int, "+
+		"inverse float32)\nTEXT ·encodeAVX512(SB), NOSPLIT, $0-52\n")
+	p("MOVQ n+0(FP), CX\n\tMOVQ to+8(FP), DI\n\tMOVQ from+16(FP), SI\n\tMOVQ octaves+24(FP), BX\n\tMOVQ classes+32(FP), DX")
+	for i := range 4 {
+		p("VMOVUPS %d(BX), Z%d", 64*i, 16+i)
+	}
+	for i := range 3 {
+		p("VBROADCASTF64X4 %d(DX), Z%d", 32*i, 4+i)
+	}
+	p("VBROADCASTSS inverse+48(FP), Z7\n\tMOVQ zero+40(FP), AX\n\tVPBROADCASTB AX, Z11\n\tVMOVDQU64 quarters<>(SB), Z12")
+	for i, c := range []uint32{0x7fffffff, 96 << 23, 1} {
+		p("MOVL $0x%x, AX\n\tVPBROADCASTD AX, Z%d", c, 8+i)
+	}
+	fmt.Fprint(w, "loop:\n")
+	for u := range 4 {
+		p("VMULPS %d(SI), Z7, Z0\n\tVPMOVD2M Z0, K%d\n\tVPANDD Z8, Z0, Z0", 64*u, 1+u)
+		p("VMAXPS Z9, Z0, Z1\n\tVPSRLD $23, Z1, Z1\n\tVMOVDQA64 Z1, Z2")
+		p("VPERMI2PS Z17, Z16, Z1\n\tVCMPPS $13, Z1, Z0, K5\n\tVPERMI2D Z19, Z18, Z2\n\tVPADDD Z10, Z2, K5, Z2")
+		p("VPERMPS Z4, Z2, Z1\n\tVMULPS Z0, Z1, Z1\n\tVPERMPS Z5, Z2, Z3\n\tVADDPS Z3, Z1, Z1")
+		p("VPERMPS Z6, Z2, Z3\n\tVMINPS Z3, Z1, Z1\n\tVCVTTPS2DQ Z1, Z%d", 20+u)
+	}
+	p("VPACKUSDW Z21, Z20, Z20\n\tVPACKUSDW Z23, Z22, Z22\n\tVPACKUSWB Z22, Z20, Z20\n\tVPERMD Z20, Z12, Z20")
+	p("KUNPCKWD K1, K2, K1\n\tKUNPCKWD K3, K4, K3\n\tKUNPCKDQ K1, K3, K1")
+	p("VPADDB Z20, Z11, Z0\n\tVPSUBUSB Z20, Z11, K1, Z0\n\tVMOVDQU64 Z0, (DI)")
+	p("ADDQ $256, SI\n\tADDQ $64, DI\n\tSUBQ $64, CX\n\tJG loop\n\tVZEROUPPER\n\tRET")
+}
+
+// encoder finds codes as gpu.Codes.Of does. Of the seven bounds it compares with three, as a tree: the middle one in
+// register 8, then one of 9, then one of 10, by the class so far. Registers 4 to 6 hold slope, offset and most of each class.
+func encoder(w io.Writer) {
+	p := func(format string, args ...any) { line(w, format, args...) }
+	fmt.Fprint(w, "\n// func encodeAVX2(n int, to *byte, from, bounds, classes *float32, zero int, inverse float32)\n"+
+		"TEXT ·encodeAVX2(SB), NOSPLIT, $0-52\n")
+	p("MOVQ n+0(FP), CX\n\tMOVQ to+8(FP), DI\n\tMOVQ from+16(FP), SI\n\tMOVQ bounds+24(FP), BX\n\tMOVQ classes+32(FP), DX")
+	for i := range 3 {
+		p("VMOVUPS %d(DX), Y%d", 32*i, 4+i)
+	}
+	p("VBROADCASTSS 12(BX), Y8\n\tVMOVUPS 4(BX), Y9\n\tVMOVUPS (BX), Y10")
+	p("VBROADCASTSS inverse+48(FP), Y7\n\tVPBROADCASTD zero+40(FP), Y15")
+	for i, c := range []int{4, 2, 1} {
+		p("MOVL $%d, AX\n\tVMOVD AX, X%d\n\tVPBROADCASTD X%d, Y%d", c, 11+i, 11+i, 11+i)
+	}
+	p("VPXOR Y14, Y14, Y14")
+	fmt.Fprint(w, "loop:\n\tVMULPS (SI), Y7, Y0\n\tVPSLLD $1, Y0, Y1\n\tVPSRLD $1, Y1, Y1\n\tVPSRAD $31, Y0, Y0\n")
+	p("VCMPPS $13, Y8, Y1, Y2\n\tVPAND Y11, Y2, Y2")
+	for i := range 2 {
+		p("VPERMPS Y%d, Y2, Y3\n\tVCMPPS $13, Y3, Y1, Y3\n\tVPAND Y%d, Y3, Y3\n\tVPADDD Y3, Y2, Y2", 9+i, 12+i)
+	}
+	p("VPERMPS Y4, Y2, Y3\n\tVMULPS Y1, Y3, Y1\n\tVPERMPS Y5, Y2, Y3\n\tVADDPS Y3, Y1, Y1")
+	p("VPERMPS Y6, Y2, Y3\n\tVMINPS Y3, Y1, Y1\n\tVCVTTPS2DQ Y1, Y1")
+	p("VPXOR Y0, Y1, Y1\n\tVPSUBD Y0, Y1, Y1\n\tVPADDD Y15, Y1, Y1\n\tVPMAXSD Y14, Y1, Y1")
+	p("VPACKUSDW Y1, Y1, Y1\n\tVPERMQ $8, Y1, Y1\n\tVPACKUSWB X1, X1, X1\n\tVMOVQ X1, (DI)")
+	p("ADDQ $32, SI\n\tADDQ $8, DI\n\tSUBQ $8, CX\n\tJG loop\n\tVZEROUPPER\n\tRET")
+}
+
+// drawer rounds as gpu.ToBF16Stochastic does, with splitmix64 in eight lanes; z is the state of the first element. The last
+// step of splitmix64 leaves the upper 16 bits, which are all that is drawn, as they are.
 func drawer(w io.Writer) {
-	p := func(format string, args ...any) { fmt.Fprintf(w, "\t"+format+"\n", args...) }
+	p := func(format string, args ...any) { line(w, format, args...) }
 	fmt.Fprint(w, "\n// func drawAVX512(n int, to *uint16, from *float32, z uint64)\nTEXT ·drawAVX512(SB), NOSPLIT, $0-32\n")
 	p("MOVQ n+0(FP), CX\n\tMOVQ to+8(FP), DI\n\tMOVQ from+16(FP), SI")
 	p("VPBROADCASTQ z+24(FP), Z10\n\tVPADDQ iota<>(SB), Z10, Z10") // of the first eight elements
 	for i, c := range []string{"0xbf58476d1ce4e5b9", "0x94d049bb133111eb", "8", "16"} {
 		p("MOVQ $%s, AX\n\tVPBROADCASTQ AX, Z%d", c, 11+i)
 	}
-	p("MOVL $0x400000, AX\n\tVPBROADCASTD AX, Z15")
+	p("MOVL $0x400000, AX\n\tVPBROADCASTD AX, Z15\n\tMOVL $0x55555555, AX\n\tKMOVD AX, K2\n\tVMOVDQU64 upper<>(SB), Z16")
 	fmt.Fprint(w, "loop:\n")
 	p("VMOVDQA64 Z10, Z0\n\tVPADDQ Z13, Z10, Z1\n\tVPADDQ Z14, Z10, Z10")
-	for step, shift := range []int{30, 27, 31} {
+	for step, shift := range []int{30, 27} {
 		for i := range 2 {
-			p("VPSRLQ $%d, Z%d, Z%d\n\tVPXORQ Z%d, Z%d, Z%d", shift, i, 2+i, 2+i, i, i)
-			if step < 2 {
-				p("VPMULLQ Z%d, Z%d, Z%d", 11+step, i, i)
-			}
+			p("VPSRLQ $%d, Z%d, Z%d\n\tVPXORQ Z%d, Z%d, Z%d\n\tVPMULLQ Z%d, Z%d, Z%d", shift, i, 2+i, 2+i, i, i, 11+step, i, i)
 		}
 	}
-	for i := range 2 {
-		p("VPSRLQ $48, Z%d, Z%d\n\tVPMOVQD Z%d, Y%d", i, i, i, i)
-	}
-	p("VINSERTI64X4 $1, Y1, Z0, Z0\n\tVMOVUPS (SI), Z2\n\tVPADDD Z2, Z0, Z0")
+	p("VPERMT2W.Z Z1, Z16, K2, Z0\n\tVMOVUPS (SI), Z2\n\tVPADDD Z2, Z0, Z0")
 	p("VCMPPS $3, Z2, Z2, K1\n\tVPORD Z15, Z2, K1, Z0\n\tVPSRLD $16, Z0, Z0\n\tVPMOVDW Z0, (DI)")
 	p("ADDQ $64, SI\n\tADDQ $32, DI\n\tSUBQ $16, CX\n\tJG loop\n\tVZEROUPPER\n\tRET")
-	fmt.Fprintln(w)
-	for i := range 8 {
-		p("DATA iota<>+%d(SB)/8, $%d", 8*i, i)
+	data(w, "iota", 8, 0, 1, 2, 3, 4, 5, 6, 7)
+	var upper []int // the upper words of 16 numbers in two registers, each with nothing above it
+	for i := range 16 {
+		upper = append(upper, 4*i+3, 0)
 	}
-	p("GLOBL iota<>(SB), RODATA|NOPTR, $64")
+	data(w, "upper", 2, upper...)
 }

@@ -24,6 +24,7 @@ func main() {
 	packers(asm)
 	converters(asm)
 	coders(asm)
+	unpackers(asm)
 	sets := []machine{&x86{isa: avx512, w: asm}, &x86{isa: avx2, w: asm}}
 	compileAll(asm, loops, sets)
 	write("asm_amd64.s", asm.Bytes())
@@ -33,6 +34,7 @@ func main() {
 	asm.WriteString("\n// func pause()\nTEXT ·pause(SB), NOSPLIT, $0-0\n\tYIELD\n\tRET\n")
 	m := &neon{w: asm}
 	m.tile()
+	m.unpackers()
 	compileAll(asm, loops, []machine{m})
 	write("asm_arm64.s", asm.Bytes())
 	write("loops_arm64.go", pretty(wrappers(loops, "arm64", []machine{m})))

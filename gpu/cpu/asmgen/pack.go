@@ -127,7 +127,7 @@ func converters(w io.Writer) {
 		fmt.Fprintf(w, "\n// func widen%s(n int, dst *float32, src *uint16)\nTEXT ·widen%s(SB), NOSPLIT, $0-24\n",
 			v.suffix, v.suffix)
 		p("MOVQ n+0(FP), CX\n\tMOVQ dst+8(FP), DI\n\tMOVQ src+16(FP), SI")
-		fmt.Fprintf(w, "loop:\n\tVPMOVZXWD (SI), %s0\n", v.reg)
+		fmt.Fprintf(w, "loop:\n\tPREFETCHT0 2048(SI)\n\tVPMOVZXWD (SI), %s0\n", v.reg)
 		p("VPSLLD $16, %s0, %s0\n\tVMOVUPS %s0, (DI)\n\tADDQ $%d, SI\n\tADDQ $%d, DI\n\tSUBQ $%d, CX\n\tJG loop\n"+
 			"\tVZEROUPPER\n\tRET", v.reg, v.reg, v.reg, 2*v.width, 4*v.width, v.width)
 
