@@ -111,6 +111,8 @@ var Kinds = []Kind{
 					"projection. The norm of this part grows by at most 1 % a step."},
 			{Name: "decay_rate", Type: cty.Number, Min: at(-10), Below: at(0), Default: num(-0.8), Only: []string{"adafactor"},
 				Doc: "The means of squares decay by 1 - t^decay_rate in step t."},
+			{Name: "beta1", Type: cty.Number, Min: at(0), Below: at(1), Default: num(0), Only: []string{"adafactor"},
+				Doc: "Decay of a first moment of updates times their learning rates, 4 bytes a parameter; 0: none."},
 			{Name: "clip_threshold", Type: cty.Number, Above: at(0), Max: at(1e9), Default: num(1), Only: []string{"adafactor"},
 				Doc: "Bound on the root mean square of the update of a parameter, before the learning rate."},
 			{Name: "scale_parameter", Type: cty.Bool, Default: cty.False, Only: []string{"adafactor"},
@@ -135,12 +137,13 @@ var Kinds = []Kind{
 					"random instead, right in the mean: 4 bytes a trainable parameter less (with `adamw` 12 " +
 					"instead of 16), at some cost in quality."},
 			{Name: "state_dtype", Type: cty.String, Default: str("fp32"), OneOf: []string{"fp32", "bf16", "int8"},
-				Only: []string{"adamw", "muon"},
 				Doc: "How the moments are stored. `bf16`: 2 bytes each, rounded at random, right in the mean. `int8`: a " +
-					"byte each, and a scale of 4 bytes for every 256 elements; `adamw` uses the dynamic map of 8-bit " +
-					"Adam, `muon` equal steps. With `int8`, embeddings and tensors of fewer than 4,096 elements keep " +
-					"theirs in fp32. Together with `bf16_stochastic_round`, a trainable parameter takes 8 bytes in " +
-					"`bf16` and about 6 in `int8` (`muon`: 6 and about 5)."},
+					"byte each, and a scale of 4 bytes for every 256 elements, in the dynamic map of 8-bit " +
+					"Adam, or for `muon` in equal steps. With `int8`, moments of embeddings and those of fewer than 4,096 elements " +
+					"stay in fp32. Together with `bf16_stochastic_round`, a trainable parameter takes 8 bytes in " +
+					"`bf16` and about 6 in `int8` (`muon`: 6 and about 5). `apollo`, `apollo_mini`, `galore`: the moments of " +
+					"the projected gradient, and those of the default of `others`. `scale`: the momentum of the head. `adafactor`: the " +
+					"first moment, with `beta1`."},
 			{Name: "others", Ref: []string{"optimizer"}, Required: true, Only: append([]string{"muon"}, leaveRest...),
 				Optional: leaveRest,
 				Doc: "The optimizer of all parameters but projections: embeddings, head, norms, biases and " +

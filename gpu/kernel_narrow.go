@@ -37,6 +37,27 @@ var narrowKernels = []Kernel{
 		FLOPs:   elementwise(8),
 		Infer:   inferNarrowEMA,
 	},
+	{
+		Name: "adam_narrow",
+		Formula: "adam with narrow moments: y = bias m / (sqrt(v) + eps) of what they were before rounding, in fp32, beside the " +
+			"tensor 0 (inputs g, m, v, coef, hyper = [lr, bias, …]; outputs y, m, v)",
+		Attrs:   []string{"Beta1", "Beta2", "Eps"},
+		InPlace: [][2]int{{1, 1}, {2, 2}},
+		FLOPs:   elementwise(11),
+		Infer: func(_ Attrs, in []Type) ([]Type, error) {
+			if err := arity(in, 5, 5); err != nil {
+				return nil, err
+			}
+			g, m := in[0], in[1]
+			if g.DType != F32 {
+				return nil, fmt.Errorf("the gradient is %v, not f32", g)
+			}
+			if err := needNarrow(m, in[2], g); err != nil {
+				return nil, err
+			}
+			return in[:3:3], needScalars(in[3:])
+		},
+	},
 }
 
 func init() { register(narrowKernels...) }
@@ -72,14 +93,7 @@ func inferNarrowAdamW(master bool) func(Attrs, []Type) ([]Type, error) {
 				return nil, err
 			}
 		}
-		kept, ok := narrowMoments[m.DType]
-		if !ok {
-			return nil, fmt.Errorf("the first moment is %v", m)
-		}
-		if err := needType("the second moment", v, Type{m.Shape, kept.v}); err != nil {
-			return nil, err
-		}
-		if err := needInside(m, w); err != nil {
+		if err := needNarrow(m, v, w); err != nil {
 			return nil, err
 		}
 		return append([]Type{w}, in[2:n-2]...), needScalars(in[n-2:])
@@ -91,7 +105,7 @@ func inferNarrowEMA(_ Attrs, in []Type) ([]Type, error) {
 		return nil, err
 	}
 	x, g := in[0], in[1]
-	if x.DType != BF16 && x.DType != Linear8 {
+	if x.DType != BF16 && x.DType != Linear8 && x.DType != Dynamic8 {
 		return nil, fmt.Errorf("the average is %v", x)
 	}
 	if err := needFloat(g); err != nil {
@@ -101,6 +115,18 @@ func inferNarrowEMA(_ Attrs, in []Type) ([]Type, error) {
 		return nil, err
 	}
 	return []Type{x, {g.Shape, F32}}, needScalars(in[2:])
+}
+
+// needNarrow checks the two moments of a tensor that lies in an operand.
+func needNarrow(m, v, wide Type) error {
+	kept, ok := narrowMoments[m.DType]
+	if !ok {
+		return fmt.Errorf("the first moment is %v", m)
+	}
+	if err := needType("the second moment", v, Type{m.Shape, kept.v}); err != nil {
+		return err
+	}
+	return needInside(m, wide)
 }
 
 // needInside checks that a tensor is the first rows and columns of another.

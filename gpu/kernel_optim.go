@@ -73,7 +73,7 @@ var optimKernels = []Kernel{
 	{
 		Name: "sgdw",
 		Formula: "w = w - lr wd w - lr alpha u; nothing changes when coef is not finite; " +
-			"Loshchilov & Hutter 2019, alg. 1 (inputs w, u, coef, hyper = [lr, …])",
+			"Loshchilov & Hutter 2019, alg. 1 (inputs w, u, coef, hyper = [lr, …] or lr alone)",
 		Attrs:   []string{"Alpha", "WeightDecay"},
 		InPlace: [][2]int{{0, 0}},
 		FLOPs:   elementwise(4),
@@ -145,7 +145,10 @@ func inferSGDW(_ Attrs, in []Type) ([]Type, error) {
 	if in[0].DType != F32 {
 		return nil, fmt.Errorf("the weight is %v, not f32", in[0])
 	}
-	return in[:1:1], needTypes(in[1:], []string{"the direction", "the clip coefficient", "hyper"}, in[0], scalar, hypers)
+	if err := needTypes(in[1:], []string{"the direction", "the clip coefficient"}, in[0], scalar); err != nil || in[3].Equal(scalar) {
+		return in[:1:1], err
+	}
+	return in[:1:1], needType("hyper", in[3], hypers)
 }
 
 // needGradient checks that a gradient has the type of its weight, or f32, in which many micro-batches are added up.

@@ -54,6 +54,7 @@ var binders = map[string]func(*Device, *loaded, *gpu.Launch) func(){
 	"adamw_narrow":        bindNarrowAdamW,
 	"adamw_narrow_master": bindNarrowAdamW,
 	"ema_narrow":          bindNarrowEMA,
+	"adam_narrow":         bindNarrowAdam,
 	"row_squares":         bindRowSquares,
 	"column_squares":      bindColumnSquares,
 	"scale_rows":          bindScaleRows,

@@ -80,6 +80,7 @@ var binders = map[string]func(b *binder, x *gpu.Launch) work{
 	"adamw_narrow":        bindNarrowAdamW,
 	"adamw_narrow_master": bindNarrowAdamW,
 	"ema_narrow":          bindNarrowEMA,
+	"adam_narrow":         bindNarrowAdam,
 
 	"attention_cached": bindAttentionCached,
 	"cache_write":      bindCacheWrite,

@@ -52,6 +52,14 @@ func kept(t gpu.DType) string {
 	return "_bf16"
 }
 
+// alone is kept of the only moment of a tensor: its codes are in equal steps, or of the dynamic map.
+func alone(t gpu.DType) string {
+	if t == gpu.Dynamic8 {
+		return "_dynamic"
+	}
+	return kept(t)
+}
+
 func bindNarrowAdamW(b *binder, x *gpu.Launch) (w work) {
 	n, last := len(x.In), len(x.Out)-1
 	from := append([]gpu.Operand{x.In[0]}, x.In[2:n-2]...)
@@ -75,6 +83,17 @@ func bindNarrowEMA(b *binder, x *gpu.Launch) (w work) {
 		w = append(w, flatCall("zero", u.Type.DType, elems(u), b.at(u)))
 	}
 	t := narrow{W: b.at(u), G: b.at(g), M: b.at(m), MScales: b.scales(m), Coef: b.at(x.In[2]), Hyper: b.at(x.In[3])}
-	return append(w, b.narrowCall(x.Kernel+kept(m.Type.DType)+suffix(g.Type.DType), m, u, m.Type.DType.Quantized(), t,
+	return append(w, b.narrowCall(x.Kernel+alone(m.Type.DType)+suffix(g.Type.DType), m, u, m.Type.DType.Quantized(), t,
 		x.Attrs))
+}
+
+func bindNarrowAdam(b *binder, x *gpu.Launch) (w work) {
+	y, m, v := x.Out[0], x.Out[1], x.Out[2]
+	w = append(b.copyOf(same(m), same(x.In[1])), b.copyOf(same(v), same(x.In[2]))...)
+	if elems(y) > elems(m) {
+		w = append(w, flatCall("zero", y.Type.DType, elems(y), b.at(y)))
+	}
+	t := narrow{W: b.at(y), G: b.at(x.In[0]), M: b.at(m), V: b.at(v), MScales: b.scales(m), VScales: b.scales(v),
+		Coef: b.at(x.In[3]), Hyper: b.at(x.In[4])}
+	return append(w, b.narrowCall(x.Kernel+kept(m.Type.DType), m, y, m.Type.DType.Quantized(), t, x.Attrs))
 }

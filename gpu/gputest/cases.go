@@ -31,7 +31,7 @@ var floats32 = map[string][]int{
 func (c Case) bf16() (Case, bool) {
 	switch c.Kernel {
 	case "adamw", "adamw_master", "adamw_stochastic", "adamw_narrow", "adamw_narrow_master", "clip", "ema", "ema_narrow", "sgdw",
-		"inverse_rms", "channel_factors", "ema_squares", "row_factors", "scale_rate", "adam", "random_matrix", "align_rows", "eigh":
+		"inverse_rms", "channel_factors", "ema_squares", "row_factors", "scale_rate", "adam", "adam_narrow", "random_matrix", "align_rows", "eigh":
 		return c, false
 	}
 	in := append([]gpu.Type(nil), c.In...)
@@ -140,6 +140,7 @@ func updates(n []int) (list []Case) {
 		{Kernel: "ema", Attrs: gpu.Attrs{Beta1: 0.95}, In: ops(x, x, one), Tol: 3e-7},
 		{Kernel: "sgdw", Attrs: gpu.Attrs{Alpha: 1.7, WeightDecay: 0.1},
 			In: ops(x, x, one, hyper), Positive: []int{3}, Tol: 1e-6},
+		{Kernel: "sgdw", Attrs: gpu.Attrs{Alpha: 1}, In: ops(x, x, one, one), Positive: []int{3}, Tol: 1e-6},
 		{Kernel: "adamw", Attrs: adam, In: ops(x, x, x, x, one, hyper), Positive: []int{3, 4, 5}, Tol: 2e-6},
 		{Kernel: "adamw_stochastic", Attrs: adam,
 			In: ops(half, half, x, x, one, hyper), Positive: []int{3, 4, 5}, Tol: 2e-6},

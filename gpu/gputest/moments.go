@@ -31,6 +31,13 @@ func narrowEMA(g gpu.Type, moment gpu.DType, tensor ...int) Case {
 		In: ops(gpu.Type{Shape: tensor, DType: moment}, g, f32(1), f32(gpu.HyperLen)), Positive: []int{3}, Tol: 1e-6}
 }
 
+// narrowAdam is Adam's direction for a gradient of a tensor.
+func narrowAdam(g gpu.Type, moments gpu.DType, tensor ...int) Case {
+	c := narrowAdamW(g, moments, false, tensor...)
+	return Case{Kernel: "adam_narrow", Attrs: gpu.Attrs{Beta1: 0.9, Beta2: 0.95, Eps: 1e-6}, In: c.In[1:], Positive: []int{2, 3, 4},
+		Tol: 2e-6}
+}
+
 // narrowMoments lists the updates with narrow moments: of less than a block and of no whole number of blocks, of what is
 // shared out, and of tensors with rows and columns of zeros beside them.
 func narrowMoments() (list []Case) {
@@ -46,13 +53,14 @@ func narrowMoments() (list []Case) {
 				list = append(list, c)
 			}
 		}
-		for _, moment := range []gpu.DType{gpu.BF16, gpu.Linear8} {
+		for _, moment := range []gpu.DType{gpu.BF16, gpu.Linear8, gpu.Dynamic8} {
 			list = append(list, narrowEMA(x, moment, s.tensor...), narrowEMA(half, moment, s.tensor...))
 		}
+		list = append(list, narrowAdam(x, gpu.BF16, s.tensor...), narrowAdam(x, gpu.Dynamic8, s.tensor...))
 	}
 	long := []int{3, 16411}
 	return append(list, narrowAdamW(bf16(long...), gpu.Dynamic8, false, long...), narrowAdamW(f32(long...), gpu.BF16, false, long...),
-		narrowEMA(f32(long...), gpu.Linear8, long...))
+		narrowEMA(f32(long...), gpu.Linear8, long...), narrowAdam(f32(long...), gpu.Dynamic8, long...))
 }
 
 // codable makes values that blocks of codes hold, whatever their map: a block's first is the largest, and positive.
@@ -105,6 +113,7 @@ func padded(t *testing.T, open func() gpu.Device) {
 		{narrowAdamW(bf16(tensor...), gpu.Dynamic8, false, tensor...), narrowAdamW(bf16(wide...), gpu.Dynamic8, false, tensor...)},
 		{narrowAdamW(bf16(tensor...), gpu.BF16, true, tensor...), narrowAdamW(bf16(wide...), gpu.BF16, true, tensor...)},
 		{narrowEMA(bf16(tensor...), gpu.Linear8, tensor...), narrowEMA(bf16(wide...), gpu.Linear8, tensor...)},
+		{narrowAdam(f32(tensor...), gpu.Dynamic8, tensor...), narrowAdam(f32(wide...), gpu.Dynamic8, tensor...)},
 	} {
 		values := Inputs(c[0], 5)
 		var first [][]byte

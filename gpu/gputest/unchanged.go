@@ -23,6 +23,7 @@ func unchanged(t *testing.T, open func() gpu.Device) {
 		narrowAdamW(x, gpu.Dynamic8, false, 3, 411), narrowAdamW(half, gpu.Dynamic8, false, 3, 411),
 		narrowAdamW(half, gpu.Dynamic8, true, 3, 411), narrowAdamW(half, gpu.BF16, true, 3, 411),
 		narrowEMA(x, gpu.Linear8, 3, 411), narrowEMA(half, gpu.BF16, 3, 411),
+		narrowAdam(x, gpu.Dynamic8, 3, 411), narrowAdam(x, gpu.BF16, 3, 411),
 		{Kernel: "adam", Attrs: gpu.Attrs{Beta1: 0.9, Beta2: 0.95, Eps: 1e-8}, In: []gpu.Type{x, x, x, one, hyper}},
 		{Kernel: "channel_factors", Attrs: gpu.Attrs{Alpha: 1}, In: []gpu.Type{r, r, r, one, one, hyper}},
 		{Kernel: "align_rows", In: []gpu.Type{x, half, one}},

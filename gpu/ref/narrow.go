@@ -35,6 +35,26 @@ func init() {
 		})
 		y.keep(m, uint32(in[3].v[3]), gpu.DrawsOfM)
 	}
+	kernels["adam_narrow"] = func(a gpu.Attrs, in, out []mat) {
+		g, m, v, coef, bias, seed := in[0], in[1], in[2], in[3].v[0], in[4].v[1], uint32(in[4].v[3])
+		y := out[0]
+		y.each(func(int, int) float64 { return 0 })
+		out[1].take(m)
+		out[2].take(v)
+		if !finite(coef) {
+			return
+		}
+		nm, nv := m.wide(), v.wide()
+		m.places(func(r, c int) {
+			d := coef * g.at(r, c)
+			first, second := a.Beta1*m.at(r, c)+(1-a.Beta1)*d, a.Beta2*v.at(r, c)+(1-a.Beta2)*d*d
+			nm.set(r, c, first)
+			nv.set(r, c, second)
+			y.set(r, c, bias*first/(math.Sqrt(second)+a.Eps))
+		})
+		out[1].keep(nm, seed, gpu.DrawsOfM)
+		out[2].keep(nv, seed, gpu.DrawsOfV)
+	}
 }
 
 // narrowAdamW is adamw with moments that have the tensor's shape, and are rounded when the weight has moved.

@@ -27,6 +27,7 @@ type Apollo struct {
 	WeightDecay         float64
 	MaxGradNorm         float64 // 0: no clipping
 	BF16StochasticRound bool
+	StateDType          string // a word of StateDTypes: what the moments are kept in; "" stands for fp32
 	NoDecay             []string
 }
 
@@ -58,8 +59,8 @@ func (o Apollo) adam() adamOf { return adamOf{o.Beta1, o.Beta2, o.Eps} }
 // States are the moments of the low gradient, the norm of the update before, and the master of a bf16 weight that is not
 // rounded at random.
 func (o Apollo) States(p ops.Param, d gpu.DType) []State {
-	x := subspaceOf(p, o.Rank)
-	return append([]State{x.low(apolloM, p), x.low(apolloV, p), norm(apolloNorm)}, masters(p, d, o.BF16StochasticRound)...)
+	list := append(subspaceOf(p, o.Rank).moments(apolloM, apolloV, p, o.StateDType), norm(apolloNorm))
+	return append(list, masters(p, d, o.BF16StochasticRound)...)
 }
 
 // Update draws the projection again in each step.
@@ -87,7 +88,7 @@ func (o Apollo) Update(g *graph.Graph, s Slot, coef graph.Value) {
 
 // Scalars are the learning rate, Adam's bias corrections, and the seeds of the projection and of stochastic rounding.
 func (o Apollo) Scalars(p ops.Param, rate float64, t int64) [gpu.HyperLen]float32 {
-	h := scalars(p, rate, t, o.BF16StochasticRound)
+	h := scalars(p, rate, t, draws(o.BF16StochasticRound, o.StateDType))
 	h[1], h[2] = o.adam().bias(t), drawn(p, t, o.UpdateProjGap)
 	return h
 }

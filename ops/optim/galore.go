@@ -30,6 +30,7 @@ type GaLore struct {
 	WeightDecay         float64
 	MaxGradNorm         float64 // 0: no clipping
 	BF16StochasticRound bool
+	StateDType          string // a word of StateDTypes: what the moments are kept in; "" stands for fp32
 	NoDecay             []string
 }
 
@@ -65,11 +66,11 @@ func (o GaLore) Every(ops.Param) int { return o.UpdateProjGap }
 
 func (o GaLore) adam() adamOf { return adamOf{o.Beta1, o.Beta2, o.Eps} }
 
-// States are the projection in the type of the weight, the moments of the low gradient in fp32, with Fira a norm, and the
+// States are the projection in the type of the weight, the moments of the low gradient, with Fira a norm, and the
 // master of a bf16 weight that is not rounded at random.
 func (o GaLore) States(p ops.Param, d gpu.DType) []State {
 	x := subspaceOf(p, o.Rank)
-	list := []State{x.projection(galoreP, p, d), x.low(galoreM, p), x.low(galoreV, p)}
+	list := append([]State{x.projection(galoreP, p, d)}, x.moments(galoreM, galoreV, p, o.StateDType)...)
 	if o.Fira {
 		list = append(list, norm(firaNorm))
 	}
@@ -109,7 +110,7 @@ func (o GaLore) Refresh(g *graph.Graph, s Slot, finite graph.Value) {
 
 // Scalars are the learning rate, Adam's bias corrections, and the seeds of the search and of stochastic rounding.
 func (o GaLore) Scalars(p ops.Param, rate float64, t int64) [gpu.HyperLen]float32 {
-	h := scalars(p, rate, t, o.BF16StochasticRound)
+	h := scalars(p, rate, t, draws(o.BF16StochasticRound, o.StateDType))
 	h[1], h[2] = o.adam().bias(t), drawn(p, t, o.UpdateProjGap)
 	return h
 }

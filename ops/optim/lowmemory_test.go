@@ -38,26 +38,29 @@ type lowSettings struct {
 	UpdateProjGap int `json:"update_proj_gap"`
 	Scale         float64
 	Mini, Fira    bool
+	Beta1         float64
 	DecayRate     float64 `json:"decay_rate"`
 	ClipThreshold float64 `json:"clip_threshold"`
 	ScaleParam    bool    `json:"scale_parameter"`
 	RelativeStep  bool    `json:"relative_step"`
 }
 
-func (s lowSettings) optimizer() optim.Optimizer {
+// optimizer keeps its moments in a word of the language.
+func (s lowSettings) optimizer(states string) optim.Optimizer {
 	switch s.Kind {
 	case "scale":
 		return optim.Scale{LearningRate: s.LR, Momentum: s.Momentum, Eps: s.Eps, WeightDecay: s.WeightDecay, MaxGradNorm: s.MaxNorm,
-			NoDecay: []string{}}
+			NoDecay: []string{}, StateDType: states}
 	case "apollo":
 		return seeded{optim.Apollo{LearningRate: s.LR, Rank: s.Rank, Mini: s.Mini, UpdateProjGap: s.UpdateProjGap, Factor: s.Scale,
-			Beta1: s.Betas[0], Beta2: s.Betas[1], Eps: s.Eps, WeightDecay: s.WeightDecay, MaxGradNorm: s.MaxNorm}}
+			Beta1: s.Betas[0], Beta2: s.Betas[1], Eps: s.Eps, WeightDecay: s.WeightDecay, MaxGradNorm: s.MaxNorm, StateDType: states}}
 	case "galore":
 		return optim.GaLore{LearningRate: s.LR, Rank: s.Rank, Fira: s.Fira, UpdateProjGap: s.UpdateProjGap, Factor: s.Scale,
-			Beta1: s.Betas[0], Beta2: s.Betas[1], Eps: s.Eps, WeightDecay: s.WeightDecay, MaxGradNorm: s.MaxNorm}
+			Beta1: s.Betas[0], Beta2: s.Betas[1], Eps: s.Eps, WeightDecay: s.WeightDecay, MaxGradNorm: s.MaxNorm, StateDType: states}
 	}
 	return optim.Adafactor{LearningRate: s.LR, DecayRate: s.DecayRate, ClipThreshold: s.ClipThreshold, Eps: s.Eps,
-		ScaleParameter: s.ScaleParam, RelativeStep: s.RelativeStep, WeightDecay: s.WeightDecay, MaxGradNorm: s.MaxNorm}
+		Beta1: s.Beta1, ScaleParameter: s.ScaleParam, RelativeStep: s.RelativeStep, WeightDecay: s.WeightDecay, MaxGradNorm: s.MaxNorm,
+		StateDType: states}
 }
 
 // params are matrices of the fixture, of the kinds that it names.
@@ -107,7 +110,7 @@ func TestLowMemoryAgreesWithTheAuthors(t *testing.T) {
 				if c.Settings.Kind == "galore" {
 					tol = 2e-5 // what singular vectors are off by where two singular values are close
 				}
-				m := load(t, d, c.Settings.optimizer(), c.Settings.params(), gpu.F32)
+				m := load(t, d, c.Settings.optimizer("fp32"), c.Settings.params(), gpu.F32)
 				var n numbers = 1
 				for _, p := range m.params {
 					m.start(p, n.matrix(p.Shape))

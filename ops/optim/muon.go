@@ -80,31 +80,9 @@ func (o Muon) Update(g *graph.Graph, s Slot, coef graph.Value) {
 	if !s.Weight.Valid() || !s.Grad.Valid() {
 		return // the graph has an error
 	}
-	u := o.orthogonalize(g, o.direction(g, s, coef), s.Weight.Type().DType)
+	u := o.orthogonalize(g, s.mean(g, muonM, s.Grad, coef, o.Momentum, o.Nesterov), s.Weight.Type().DType)
 	a := step(s.Param, o.ratio(s.Param.Shape), o.WeightDecay, o.NoDecay)
 	s.put(g, g.Op1("sgdw", a, s.wide(g), u, coef, s.Hyper))
-}
-
-// direction updates the momentum, and returns what is orthogonalized.
-func (o Muon) direction(g *graph.Graph, s Slot, coef graph.Value) graph.Value {
-	if s.narrow(muonM) {
-		a := gpu.Attrs{Beta1: o.Momentum, Beta2: 1}
-		if o.Nesterov {
-			a.Beta2 = o.Momentum
-		}
-		out := g.Op("ema_narrow", a, s.States[muonM], s.Grad, coef, s.Hyper)
-		g.Update(s.States[muonM], out[0])
-		return out[1]
-	}
-	momentum := func(x graph.Value) graph.Value {
-		return g.Op1("ema", gpu.Attrs{Beta1: o.Momentum}, x, s.Grad, coef)
-	}
-	m := momentum(s.States[muonM])
-	g.Update(s.States[muonM], m)
-	if o.Nesterov {
-		return momentum(m)
-	}
-	return m
 }
 
 // ratio is what AdjustLR multiplies the learning rate of an update by, but not that of weight decay.

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"math"
 	"os"
+	"slices"
 	"testing"
 
 	"stepflow/gpu"
@@ -31,6 +32,12 @@ type narrowFixture struct {
 			MScales []float64 `json:"m_scales"`
 			VScales []float64 `json:"v_scales"`
 		}
+	}
+	Low []struct {
+		Name     string
+		Settings lowSettings
+		Norms    []float64
+		Weights  [][][]float64
 	}
 	Muon struct {
 		Muon  settings
@@ -69,11 +76,11 @@ func TestMapsAreBitsandbytes(t *testing.T) {
 	}
 }
 
-// inputs are the first weights and the gradients of each step.
-func (f narrowFixture) inputs() (first [][]float32, grads func() [][]float32) {
+// inputs are the first weights of matrices, and their gradients of each step.
+func inputs(shapes []gpu.Shape) (first [][]float32, grads func() [][]float32) {
 	n := numbers(1)
 	list := func(spread bool) (all [][]float32) {
-		for _, s := range f.Shapes {
+		for _, s := range shapes {
 			v := n.matrix(s)
 			for i := range v {
 				if spread {
@@ -113,7 +120,7 @@ func TestAdamW8bitAgreesWithBitsandbytes(t *testing.T) {
 				a := c.AdamW
 				o := optim.AdamW{LearningRate: a.LR, Beta1: a.Betas[0], Beta2: a.Betas[1], Eps: 1e-8, WeightDecay: a.WeightDecay,
 					MaxGradNorm: a.MaxNorm, StateDType: "int8"}
-				first, grads := f.inputs()
+				first, grads := inputs(f.Shapes)
 				m := load(t, d, o, matrices(f.Shapes), gpu.F32)
 				for i, p := range m.params {
 					m.start(p, first[i])
@@ -172,6 +179,45 @@ func (m *model) codes(s optim.State, p ops.Param, codes []byte, scales []float64
 	}
 }
 
+// TestLowMemory8bit compares 20 steps of optimizers whose moments are in codes with galore-torch's 8-bit GaLore, and with others'
+// code that puts its moments into codes.
+func TestLowMemory8bit(t *testing.T) {
+	f := readNarrow(t)
+	for name, d := range devices(t) {
+		for _, c := range f.Low {
+			t.Run(name+"/"+c.Name, func(t *testing.T) {
+				first, grads := inputs(c.Settings.Shapes)
+				m := load(t, d, c.Settings.optimizer("int8"), c.Settings.params(), gpu.F32)
+				coded := 0
+				for i, p := range m.params {
+					m.start(p, first[i])
+					for _, s := range m.o.States(p, gpu.F32) {
+						if s.Type.DType.Quantized() {
+							coded++
+						}
+						if s.Name == "galore_p" { // the sum of the elements of the first vectors is positive
+							m.set(s.Buffer(p.ID), slices.Repeat([]float32{1}, s.Type.Shape.Elems()))
+						}
+					}
+				}
+				if want := map[string]int{"galore": 4, "apollo": 4, "scale": 1, "adafactor": 2}[c.Name]; coded != want {
+					t.Errorf("%d states are in codes, not %d", coded, want)
+				}
+				for step, want := range c.Weights {
+					if step == 3 && (name == "ref" || name == "portable" || name == "cuda") {
+						break // they take long
+					}
+					norm := m.step(grads(), 1)
+					if math.Abs(norm-c.Norms[step]) > 1e-5*norm {
+						t.Errorf("step %d: the norm is %g, want %g", step+1, norm, c.Norms[step])
+					}
+					f.sampled(t, m, first, want, 2e-3)
+				}
+			})
+		}
+	}
+}
+
 // TestMuon8bit compares 20 steps with the formulas in float64, the momentum kept in multiples of 1/127 of a block's largest.
 func TestMuon8bit(t *testing.T) {
 	f := readNarrow(t)
@@ -179,7 +225,7 @@ func TestMuon8bit(t *testing.T) {
 		for _, c := range f.Muon.Cases {
 			o := f.Muon.Muon.muon()
 			o.Nesterov, o.StateDType = c.Nesterov, "int8"
-			first, grads := f.inputs()
+			first, grads := inputs(f.Shapes)
 			m := load(t, d, o, matrices(f.Shapes), gpu.F32)
 			for i, p := range m.params {
 				m.start(p, first[i])

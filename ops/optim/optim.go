@@ -126,9 +126,10 @@ func NewSlot(g *graph.Graph, o Optimizer, p ops.Param, weight, grad, hyper graph
 	for i, x := range o.States(p, d) {
 		shape := x.Type.Shape
 		switch {
+		case x.Dense:
 		case x.Axes != nil:
 			shape = x.padded(padded.Shape)
-		case !x.Dense:
+		default:
 			shape = wide[i].Type.Shape
 		}
 		s.States[x.Name] = g.Padded(x.Buffer(p.ID), gpu.RoleOptimizer, x.Type, shape)

@@ -23,6 +23,7 @@ type Scale struct {
 	WeightDecay         float64
 	MaxGradNorm         float64 // 0: no clipping
 	BF16StochasticRound bool
+	StateDType          string // a word of StateDTypes: what the moments are kept in; "" stands for fp32
 	NoDecay             []string
 }
 
@@ -48,10 +49,10 @@ func (o Scale) ClipNorm() float64 { return o.MaxGradNorm }
 // last reports whether p gives the logits.
 func last(p ops.Param) bool { return p.Kind == ops.KindHead || p.Tied }
 
-// States are the momentum of the head in fp32, and the master of a bf16 weight that is not rounded at random.
+// States are the momentum of the head, and the master of a bf16 weight that is not rounded at random.
 func (o Scale) States(p ops.Param, d gpu.DType) (list []State) {
 	if last(p) {
-		list = append(list, State{Name: scaleM, Type: gpu.Type{Shape: p.Shape, DType: gpu.F32}})
+		list = append(list, moment(scaleM, p, o.StateDType, gpu.Dynamic8))
 	}
 	return append(list, masters(p, d, o.BF16StochasticRound)...)
 }
@@ -63,8 +64,7 @@ func (o Scale) Update(g *graph.Graph, s Slot, coef graph.Value) {
 	}
 	u := s.Grad
 	if m := s.States[scaleM]; m.Valid() {
-		u = g.Op1("ema", gpu.Attrs{Beta1: o.Momentum}, m, s.Grad, coef)
-		g.Update(m, u)
+		u = s.mean(g, scaleM, s.Grad, coef, o.Momentum, false)
 	}
 	c := channels{g, s.Param.Kind != ops.KindEmbedding || last(s.Param)}
 	squares := gpu.Attrs{Cols: c.length(s.Param.Shape), Eps: o.Eps}
@@ -74,7 +74,7 @@ func (o Scale) Update(g *graph.Graph, s Slot, coef graph.Value) {
 
 // Scalars are the learning rate, and where rounding is stochastic the seed of its draws.
 func (o Scale) Scalars(p ops.Param, rate float64, t int64) [gpu.HyperLen]float32 {
-	return scalars(p, rate, t, o.BF16StochasticRound)
+	return scalars(p, rate, t, draws(o.BF16StochasticRound, o.StateDType))
 }
 
 // Key prints all but the learning rate.

@@ -37,14 +37,19 @@ func (x subspace) axes() (short, long int) {
 	return 0, 1
 }
 
-// low is a state in fp32 of the shape of the low gradient.
-func (x subspace) low(name string, p ops.Param) State {
+// low is a moment of the low gradient, kept as a word of StateDTypes says.
+func (x subspace) low(name string, p ops.Param, word string, codes gpu.DType) State {
 	_, long := x.axes()
-	s := State{Name: name, Type: gpu.Type{Shape: gpu.Shape{x.rank, p.Shape[long]}, DType: gpu.F32}, Axes: []int{-1, long}}
+	s := State{Name: name, Type: gpu.Type{Shape: gpu.Shape{x.rank, p.Shape[long]}}, Axes: []int{-1, long}}
 	if x.right {
 		s.Type.Shape, s.Axes = gpu.Shape{p.Shape[long], x.rank}, []int{long, -1}
 	}
-	return s
+	return s.kept(p, word, codes)
+}
+
+// moments are both moments of the low gradient.
+func (x subspace) moments(m, v string, p ops.Param, word string) []State {
+	return []State{x.low(m, p, word, gpu.Dynamic8), x.low(v, p, word, gpu.UDynamic8)}
 }
 
 // projection is a state of the projection's shape.
@@ -97,7 +102,11 @@ type adamOf struct{ beta1, beta2, eps float64 }
 
 // direction updates two moments of the low gradient, and gives Adam's direction with bias correction.
 func (a adamOf) direction(g *graph.Graph, s Slot, m, v string, low, coef graph.Value) graph.Value {
-	out := g.Op("adam", gpu.Attrs{Beta1: a.beta1, Beta2: a.beta2, Eps: a.eps}, low, s.States[m], s.States[v], coef, s.Hyper)
+	kernel := "adam"
+	if s.narrow(m) {
+		kernel = "adam_narrow"
+	}
+	out := g.Op(kernel, gpu.Attrs{Beta1: a.beta1, Beta2: a.beta2, Eps: a.eps}, low, s.States[m], s.States[v], coef, s.Hyper)
 	g.Update(s.States[m], out[1])
 	g.Update(s.States[v], out[2])
 	return out[0]

@@ -33,6 +33,8 @@ func lowMemory(stochastic bool) map[string]optim.Optimizer {
 		"apollo": apollo.With(rest), "apollo_mini": mini.With(rest), "galore": galore.With(rest), "fira": fira.With(rest),
 		"adafactor": optim.Adafactor{LearningRate: 1e-2, DecayRate: -0.8, ClipThreshold: 1, Eps: 1e-30, WeightDecay: 0.1,
 			MaxGradNorm: 1, BF16StochasticRound: stochastic},
+		"adafactor with a first moment": optim.Adafactor{LearningRate: 0.2, DecayRate: -0.8, ClipThreshold: 1, Eps: 1e-30, Beta1: 0.9,
+			ScaleParameter: true, WeightDecay: 0.1, MaxGradNorm: 1, BF16StochasticRound: stochastic},
 	}
 }
 

@@ -44,6 +44,22 @@ func narrowMuon(word string, stochastic bool) optim.Optimizer {
 	return o.With(narrowAdamW(word, stochastic))
 }
 
+// narrowLow are the optimizers of low memory, with states in a word of the language, of a rank whose moments may be codes.
+func narrowLow(word string, stochastic bool) map[string]optim.Optimizer {
+	rest := narrowAdamW(word, stochastic)
+	galore := optim.GaLore{LearningRate: 1e-2, Rank: 60, UpdateProjGap: 50, Factor: 1, Beta1: 0.9, Beta2: 0.95, Eps: 1e-8, MaxGradNorm: 1,
+		BF16StochasticRound: stochastic, StateDType: word}
+	apollo := optim.Apollo{LearningRate: 1e-2, Rank: 60, UpdateProjGap: 3, Factor: 1, Beta1: 0.9, Beta2: 0.95, Eps: 1e-8, MaxGradNorm: 1,
+		BF16StochasticRound: stochastic, StateDType: word}
+	return map[string]optim.Optimizer{
+		"galore": galore.With(rest), "apollo": apollo.With(rest),
+		"scale": optim.Scale{LearningRate: 1e-2, Momentum: 0.9, Eps: 1e-8, MaxGradNorm: 1, BF16StochasticRound: stochastic,
+			StateDType: word}.With(rest),
+		"adafactor": optim.Adafactor{LearningRate: 1e-2, DecayRate: -0.8, ClipThreshold: 1, Eps: 1e-30, Beta1: 0.9, WeightDecay: 0.1,
+			MaxGradNorm: 1, BF16StochasticRound: stochastic, StateDType: word},
+	}
+}
+
 // projection is a parameter of the model whose states are codes where any are.
 func projection(s *program.Stage) ops.Param {
 	return s.Params[slices.IndexFunc(s.Params, func(p ops.Param) bool { return strings.HasSuffix(p.Name, "q_proj.weight") })]
@@ -54,10 +70,16 @@ func projection(s *program.Stage) ops.Param {
 func TestNarrowStatesResume(t *testing.T) {
 	d := cpuDevice(t, 2)
 	for _, word := range optim.StateDTypes {
-		for name, o := range map[string]optim.Optimizer{
+		list := map[string]optim.Optimizer{
 			"adamw": narrowAdamW(word, false), "adamw, stochastic": narrowAdamW(word, true),
 			"muon": narrowMuon(word, false), "muon, stochastic": narrowMuon(word, true),
-		} {
+		}
+		if word != "fp32" {
+			for name, o := range narrowLow(word, true) {
+				list[name+", stochastic"] = o
+			}
+		}
+		for name, o := range list {
 			for _, dtype := range []gpu.DType{gpu.F32, gpu.BF16} {
 				if dtype == gpu.F32 && strings.HasSuffix(name, "stochastic") {
 					continue
@@ -92,6 +114,11 @@ func TestNarrowBytes(t *testing.T) {
 		{narrowAdamW("int8", false), gpu.BF16, 2*(n+scales) + 4*n},
 		{narrowAdamW("int8", false), gpu.F32, 2 * (n + scales)},
 		{narrowMuon("int8", true), gpu.BF16, n + scales}, {narrowMuon("bf16", true), gpu.BF16, 2 * n},
+		// Of rank 60: a projection in bf16, and moments of 60 rows in 17 blocks of codes.
+		{narrowLow("int8", true)["galore"], gpu.BF16, 2*60*70 + 2*(60*70+4*17)},
+		{narrowLow("bf16", true)["galore"], gpu.BF16, 2*60*70 + 2*2*60*70},
+		{narrowLow("int8", true)["apollo"], gpu.BF16, 2*(60*70+4*17) + 4}, {narrowLow("int8", true)["scale"], gpu.BF16, 0},
+		{narrowLow("int8", true)["adafactor"], gpu.BF16, 4*(70+70) + n + scales},
 	} {
 		s := narrowStage(c.dtype, c.o)
 		if got := optim.StateBytes(c.o, projection(s), c.dtype); got != c.want {
@@ -115,15 +142,27 @@ func TestNarrowStatesGrow(t *testing.T) {
 	d := cpuDevice(t, 2)
 	grow := growth.Spec{Method: "interpolation", Layers: 1, Position: "upper", Mix: 0.5}
 	nothing := func(*program.Stage, ops.Param) bool { return false }
-	for _, words := range [][2]string{{"int8", "int8"}, {"fp32", "int8"}, {"int8", "fp32"}, {"bf16", "bf16"}, {"int8", "bf16"}} {
-		one := narrowStage(gpu.F32, narrowAdamW(words[0], false))
+	adamw := func(word string) optim.Optimizer { return narrowAdamW(word, false) }
+	low := func(name string) func(word string) optim.Optimizer {
+		return func(word string) optim.Optimizer { return narrowLow(word, false)[name] }
+	}
+	for _, c := range []struct {
+		of    func(word string) optim.Optimizer
+		words [2]string
+	}{
+		{adamw, [2]string{"int8", "int8"}}, {adamw, [2]string{"fp32", "int8"}}, {adamw, [2]string{"int8", "fp32"}},
+		{adamw, [2]string{"bf16", "bf16"}}, {adamw, [2]string{"int8", "bf16"}},
+		{low("galore"), [2]string{"int8", "int8"}}, {low("apollo"), [2]string{"fp32", "int8"}}, {low("apollo"), [2]string{"int8", "fp32"}},
+	} {
+		words := c.words
+		one := narrowStage(gpu.F32, c.of(words[0]))
 		first := begun(t, d, one, "")
 		first.losses(t, 2)
 		dir := filepath.Join(t.TempDir(), "result")
 		_, err := first.save(dir, nil, true)
 		must(t, err)
 		two := grown(t, one, grow, peft.Spec{}, nothing)
-		two.Optimizer = narrowAdamW(words[1], false)
+		two.Optimizer = c.of(words[1])
 		second := begun(t, d, two, dir)
 		old := first.values(t)
 		if second.begun != 0 {
@@ -135,7 +174,7 @@ func TestNarrowStatesGrow(t *testing.T) {
 				name := s.Buffer(p.ID)
 				got, err := second.get(name)
 				must(t, err)
-				want := make([]float32, p.Elems())
+				want := make([]float32, s.Type.Shape.Elems())
 				if stays {
 					want = old[name]
 				}
@@ -190,7 +229,8 @@ func TestNarrowStatesOfOthers(t *testing.T) {
 // TestNarrowStatesSkip: an update whose gradients are not finite changes nothing.
 func TestNarrowStatesSkip(t *testing.T) {
 	d := cpuDevice(t, 2)
-	for _, o := range []optim.Optimizer{narrowAdamW("int8", false), narrowAdamW("bf16", false), narrowMuon("int8", false)} {
+	for _, o := range []optim.Optimizer{narrowAdamW("int8", false), narrowAdamW("bf16", false), narrowMuon("int8", false),
+		narrowLow("int8", false)["galore"], narrowLow("int8", false)["apollo"], narrowLow("int8", false)["adafactor"]} {
 		tr := begun(t, d, narrowStage(gpu.F32, o), "")
 		tr.losses(t, 1)
 		before := tr.values(t)

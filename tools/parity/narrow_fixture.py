@@ -1,4 +1,5 @@
-"""AdamW with moments in codes of 8 bits by bitsandbytes, its maps, and Muon with a momentum in codes by its formulas.
+"""Optimizers with moments in codes of 8 bits: bitsandbytes' AdamW and its maps, galore-torch's 8-bit GaLore, Muon by its formulas,
+and the code of others for APOLLO, Adafactor and SCALE, with their moments put into codes after each step.
 
 Writes the maps, weights of each of 20 steps and the codes after the last to a file, or with -check compares them with
 those in it.
@@ -9,7 +10,11 @@ import math
 import sys
 from unittest import mock
 
+import apollo_torch.apollo
 import bitsandbytes as bnb
+import galore_torch
+import galore_torch.galore_projector
+import optim_fixture
 import torch
 from bitsandbytes.backends.cpu import ops
 from bitsandbytes.functional import create_dynamic_map
@@ -21,16 +26,27 @@ CASES = {
     "plain": dict(lr=2**-7, betas=[0.9, 0.95], weight_decay=0.0, max_norm=0.0),
     "decay_clipped": dict(lr=2**-6, betas=[0.9, 0.999], weight_decay=0.125, max_norm=1.0),
 }
+LOW_SHAPES = [(24, 300), (300, 24), (24, 40)]  # at rank 16, moments in codes on either side, and too few for codes
+LOW = dict(lr=2**-7, weight_decay=0.125, betas=[0.9, 0.95], eps=1e-8, max_norm=1.0, rank=16, update_proj_gap=7, kinds=["linear"] * 3,
+           shapes=LOW_SHAPES)
+LOW_CASES = {
+    "galore": dict(LOW, kind="galore", scale=0.25, fira=False),
+    "apollo": dict(LOW, kind="apollo", scale=1.0, mini=False),
+    "scale": dict(kind="scale", lr=2**-7, weight_decay=0.0, momentum=0.9, eps=1e-8, max_norm=1.0, kinds=["linear", "head", "embedding"],
+                  shapes=LOW_SHAPES),
+    "adafactor": dict(kind="adafactor", lr=2**-7, weight_decay=0.125, eps=1e-30, decay_rate=-0.8, clip_threshold=1.0, beta1=0.9,
+                      scale_parameter=False, relative_step=False, max_norm=0.0, kinds=["linear"] * 3, shapes=LOW_SHAPES),
+}
 MUON = dict(lr=2**-6, weight_decay=0.125, momentum=0.95, eps=1e-7, ns_steps=5, adjust_lr_fn="original")
 
 
-def start():
+def start(shapes=SHAPES):
     """Weights, and gradients of which neighbours differ by a factor of up to 256 and few lie between two codes."""
     numbers = Numbers()
-    weights = [numbers.matrix(s).float() for s in SHAPES]
-    index = [torch.arange(math.prod(s)).reshape(s) for s in SHAPES]
+    weights = [numbers.matrix(s).float() for s in shapes]
+    index = [torch.arange(math.prod(s)).reshape(s) for s in shapes]
     spread = [0.5 ** (i % 9) * (1 + i % 251 / 1024) for i in index]
-    return weights, [[(numbers.matrix(s) * f).float() for s, f in zip(SHAPES, spread)] for _ in range(STEPS)]
+    return weights, [[(numbers.matrix(s) * f).float() for s, f in zip(shapes, spread)] for _ in range(STEPS)]
 
 
 def numbers_of(t):
@@ -97,6 +113,62 @@ def muon(c, nesterov):
     return {"nesterov": nesterov, "weights": steps}
 
 
+def coded(opt):
+    """Puts what an optimizer keeps of large tensors into the nearest codes, and back."""
+    for state in opt.state.values():
+        for name, signed in (("exp_avg", True), ("exp_avg_sq", False), ("m", True)):
+            x = state.get(name)
+            if x is None or x.numel() < 4096:
+                continue
+            code, absmax, codes = create_dynamic_map(signed), torch.empty(-(-x.numel() // BLOCK)), torch.empty(x.shape, dtype=torch.int64)
+            nearest(x.float(), code, absmax, codes, None)
+            x.copy_((code[codes.flatten()] * absmax.repeat_interleave(BLOCK)[: x.numel()]).reshape(x.shape))
+
+
+def low(name, c):
+    """20 steps of an optimizer whose moments are in codes: galore-torch's own, others by `coded` in float64."""
+    galore = c["kind"] == "galore"
+    weights, grads = start(c["shapes"])
+    params = [torch.nn.Parameter(w if galore else w.double()) for w in weights]
+    if galore:
+        # On CPUs, bitsandbytes does not move small tensors whose data GaLore exchanges for the update: these are galore-torch's alone.
+        small = [p for p in params if c["rank"] * max(p.shape) < 4096]
+        group = dict(rank=c["rank"], update_proj_gap=c["update_proj_gap"], scale=c["scale"], proj_type="std")
+        own = dict(lr=c["lr"], betas=tuple(c["betas"]), eps=c["eps"], weight_decay=0)
+        large = [p for p in params if not any(p is s for s in small)]
+        opts = [galore_torch.GaLoreAdamW8bit([group | dict(params=large)], **own),
+                galore_torch.GaLoreAdamW([group | dict(params=small)], no_deprecation_warning=True, **own)]
+    else:
+        opts = [optim_fixture.optimizer(c, params)]
+    norms, steps = [], []
+    for list_ in grads:
+        for p, g in zip(params, list_):
+            p.grad = g.to(p.dtype)
+        norms.append(float(torch.nn.utils.clip_grad_norm_(params, c["max_norm"] or math.inf)))
+        if c["kind"] != "adafactor":  # decoupled decay comes first, as in torch.optim.AdamW
+            for p in params:
+                p.data.mul_(1 - c["lr"] * c["weight_decay"])
+        for opt in opts:
+            opt.step()
+        if not galore:
+            coded(*opts)
+        steps.append(sample([p.detach() for p in params]))
+    return {"name": name, "settings": c, "norms": norms, "weights": steps}
+
+
+def lows():
+    def vectors(self, weights, rank, type):
+        """The first vectors have elements of a positive sum: the map has 1 but not -1, so that signs matter."""
+        if self.ortho_matrix is None:
+            self.ortho_matrix = torch.ones(rank, weights.shape[1]) if type == "right" else torch.ones(weights.shape[0], rank)
+        return optim_fixture.vectors(self, weights.double(), rank, type).float()
+
+    with mock.patch.object(galore_torch.galore_projector.GaLoreProjector, "get_orthogonal_matrix", vectors), \
+            mock.patch.object(apollo_torch.apollo.GradientProjector, "update_ortho_matrix", optim_fixture.drawn), \
+            mock.patch.object(ops, "_quant_blockwise_fp32_direct", nearest), mock.patch.object(torch.cuda, "synchronize", lambda: None):
+        return [low(n, c) for n, c in LOW_CASES.items()]
+
+
 def agreed(c):
     """The case with the nearest codes. On CPUs, bitsandbytes finds codes in a table of 65,536 equally spaced numbers, which loses
     numbers below 1/32,768 of a block's largest: most second moments here."""
@@ -112,6 +184,7 @@ def made():
     maps = {"dynamic8": numbers_of(create_dynamic_map(signed=True)), "udynamic8": numbers_of(create_dynamic_map(signed=False))}
     return {"shapes": SHAPES, "every": EVERY, "maps": maps,
             "adamw": [{"name": n, "adamw": c} | agreed(c) for n, c in CASES.items()],
+            "low": lows(),
             "muon": {"muon": MUON, "cases": [muon(MUON, n) for n in (True, False)]}}
 
 

@@ -41,6 +41,8 @@ CASES = {
     "fira": dict(LOW, kind="galore", scale=0.25, fira=True),
     "adafactor": dict(kind="adafactor", lr=2**-6, weight_decay=0.125, eps=1e-30, decay_rate=-0.8, clip_threshold=1.0,
                       scale_parameter=False, relative_step=False, max_norm=0.0, shapes=[(4, 6), (7, 3), (1, 9), (11,)]),
+    "adafactor_momentum": dict(kind="adafactor", lr=2**-6, weight_decay=0.125, eps=1e-30, decay_rate=-0.8, clip_threshold=1.0, beta1=0.9,
+                               scale_parameter=True, relative_step=False, max_norm=1.0, shapes=[(4, 6), (7, 3), (1, 9), (11,)]),
     "adafactor_scaled": dict(kind="adafactor", lr=1e-2, weight_decay=0.0, eps=1e-30, decay_rate=-0.8, clip_threshold=0.5,
                              scale_parameter=True, relative_step=True, max_norm=0.0, shapes=[(4, 6), (7, 3), (1, 9), (11,)]),
 }
@@ -115,7 +117,7 @@ def optimizer(c, params):
     if c["kind"] == "adafactor":
         lr = None if c["relative_step"] else c["lr"]
         own = {k: c[k] for k in ("decay_rate", "clip_threshold", "scale_parameter", "relative_step", "weight_decay")}
-        return transformers.Adafactor(params, lr=lr, eps=(c["eps"], 1e-3), **own)
+        return transformers.Adafactor(params, lr=lr, eps=(c["eps"], 1e-3), beta1=c.get("beta1"), **own)
     group = dict(params=params, rank=c["rank"], update_proj_gap=c["update_proj_gap"], proj_type="std")
     own = dict(lr=c["lr"], betas=tuple(c["betas"]), eps=c["eps"])
     if c["kind"] == "apollo":

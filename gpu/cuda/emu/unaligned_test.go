@@ -32,6 +32,7 @@ func TestOperandsBeginAnywhere(t *testing.T) {
 		{"adamw_narrow", adam, []gpu.Type{h(4996), f(4996), codes(gpu.Dynamic8, 4996), codes(gpu.UDynamic8, 4996), one, hyper}},
 		{"adamw_narrow_master", adam, []gpu.Type{h(4996), h(4996), f(4996), h(4996), h(4996), one, hyper}},
 		{"ema_narrow", gpu.Attrs{Beta1: 0.5, Beta2: 1}, []gpu.Type{codes(gpu.Linear8, 996), h(996), one, hyper}},
+		{"adam_narrow", gpu.Attrs{Beta1: 0.5, Beta2: 0.5, Eps: 1}, []gpu.Type{f(4996), codes(gpu.Dynamic8, 4996), codes(gpu.UDynamic8, 4996), one, hyper}},
 		{"sgdw", gpu.Attrs{Alpha: 0.5, WeightDecay: 0.25}, []gpu.Type{f(999), f(999), one, hyper}},
 		{"sum_squares", gpu.Attrs{}, []gpu.Type{h(17001), f(17001), f(3)}},
 		{"rmsnorm", eps, []gpu.Type{h(5, 256), h(256)}},

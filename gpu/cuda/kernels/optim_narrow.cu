@@ -194,10 +194,10 @@ template <bool WIDE, class S, class G> DEVICE void ema_narrow_block(const Narrow
   if (!skip) keep<WIDE>((S *)t.m, t.m_scales, codes, m, t.hyper[3], DRAWS_OF_M, e, t.n);
 }
 
-template <class S, class G> DEVICE void ema_narrow(const Narrow &t, const Betas &b) {
+template <class S, class G> DEVICE void ema_narrow(const Narrow &t, const Betas &b, const float *map) {
   SHARED(room);
   Codes *codes = (Codes *)room;
-  bring(codes, sizeof(S) == 1 ? linear8 : nullptr);
+  bring(codes, map);
   __syncthreads();
   bool wide = t.packed() && aligned(t.w) && aligned(t.g) && aligned(t.m);
   int warps = blockDim.x >> 5;
@@ -206,6 +206,50 @@ template <class S, class G> DEVICE void ema_narrow(const Narrow &t, const Betas 
     else ema_narrow_block<false, S, G>(t, b, *t.coef, codes, lo);
 }
 
-#define EMA_NARROW(NAME, ...) EXPORT(NAME, (CONSTANT Narrow t, Betas b), ema_narrow<__VA_ARGS__>(t, b))
-#define EMA_NARROW_OF(S, G) EMA_NARROW(ema_narrow_codes_##S, uint8_t, G) EMA_NARROW(ema_narrow_bf16_##S, bf16, G)
+#define EMA_NARROW(NAME, S, G, MAP) EXPORT(NAME, (CONSTANT Narrow t, Betas b), ema_narrow<S, G>(t, b, MAP))
+#define EMA_NARROW_OF(S, G) \
+  EMA_NARROW(ema_narrow_codes_##S, uint8_t, G, linear8) \
+  EMA_NARROW(ema_narrow_dynamic_##S, uint8_t, G, dynamic8) \
+  EMA_NARROW(ema_narrow_bf16_##S, bf16, G, nullptr)
 EACH_TYPE(EMA_NARROW_OF)
+
+// Adam's direction (lowrank.cu), which lies at w; 0, and the moments as they were, when coef is not finite.
+template <bool WIDE, class S> DEVICE void adam_narrow_block(const Narrow &t, const Betas &b, float coef, float bias, const Codes *codes, int64_t lo) {
+  int64_t e = lo + (threadIdx.x & 31) * 4;
+  float g[8], y[8], m[8], v[8];
+  bool skip = !(fabsf(coef) < INFINITY);
+#pragma unroll
+  for (int i = 0; i < 2; i++) {
+    int64_t at = e + 128 * i;
+    four<WIDE>(g + 4 * i, (const float *)t.g, t, at);
+    moment<WIDE>(m + 4 * i, (const S *)t.m, t.m_scales, codes, at, t.n);
+    moment<WIDE>(v + 4 * i, (const S *)t.v, t.v_scales, codes + 1, at, t.n);
+  }
+#pragma unroll
+  for (int j = 0; j < 8; j++) {
+    float d = coef * g[j];
+    m[j] = b.beta1 * m[j] + b.rest1 * d;
+    v[j] = b.beta2 * v[j] + b.rest2 * d * d;
+    y[j] = skip ? 0 : bias * m[j] / (sqrtf(v[j]) + b.eps);
+  }
+#pragma unroll
+  for (int i = 0; i < 2; i++) put_four<WIDE>((float *)t.w, y + 4 * i, t, e + 128 * i);
+  if (skip) return;
+  keep<WIDE>((S *)t.m, t.m_scales, codes, m, t.hyper[3], DRAWS_OF_M, e, t.n);
+  keep<WIDE>((S *)t.v, t.v_scales, codes + 1, v, t.hyper[3], DRAWS_OF_V, e, t.n);
+}
+
+template <class S> DEVICE void adam_narrow(const Narrow &t, const Betas &b) {
+  SHARED(room);
+  Codes *codes = (Codes *)room;
+  bring(codes, map_of((S *)0, (OfM *)0));
+  bring(codes + 1, map_of((S *)0, (OfV *)0));
+  __syncthreads();
+  bool wide = t.packed() && aligned(t.w) && aligned(t.g) && aligned(t.m) && aligned(t.v);
+  int warps = blockDim.x >> 5;
+  for (int64_t lo = ((int64_t)blockIdx.x * warps + (threadIdx.x >> 5)) * CODE_BLOCK; lo < t.n; lo += (int64_t)gridDim.x * warps * CODE_BLOCK)
+    if (wide) adam_narrow_block<true, S>(t, b, *t.coef, t.hyper[1], codes, lo);
+    else adam_narrow_block<false, S>(t, b, *t.coef, t.hyper[1], codes, lo);
+}
+EXPORT(adam_narrow_codes, (CONSTANT Narrow t, Betas b), adam_narrow<uint8_t>(t, b))
+EXPORT(adam_narrow_bf16, (CONSTANT Narrow t, Betas b), adam_narrow<bf16>(t, b))

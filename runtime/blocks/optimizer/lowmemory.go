@@ -10,7 +10,7 @@ func init() {
 	types["scale"] = func(d *dsl.Decoded, other named) optim.Optimizer {
 		o := optim.Scale{LearningRate: d.Float("learning_rate"), Momentum: d.Float("momentum"), Eps: d.Float("eps"),
 			WeightDecay: d.Float("weight_decay"), MaxGradNorm: d.Float("max_grad_norm"),
-			BF16StochasticRound: d.Bool("bf16_stochastic_round"), NoDecay: d.Strs("no_decay")}
+			BF16StochasticRound: d.Bool("bf16_stochastic_round"), StateDType: d.Str("state_dtype"), NoDecay: d.Strs("no_decay")}
 		return o.With(adamwOr(d, other))
 	}
 	types["apollo"], types["apollo_mini"] = apollo(false), apollo(true)
@@ -19,14 +19,14 @@ func init() {
 		o := optim.GaLore{LearningRate: d.Float("learning_rate"), Rank: d.Int("rank"), UpdateProjGap: d.Int("update_proj_gap"),
 			Factor: d.Float("scale"), Fira: d.Bool("fira"), Beta1: betas[0], Beta2: betas[1], Eps: d.Float("eps"),
 			WeightDecay: d.Float("weight_decay"), MaxGradNorm: d.Float("max_grad_norm"),
-			BF16StochasticRound: d.Bool("bf16_stochastic_round"), NoDecay: d.Strs("no_decay")}
+			BF16StochasticRound: d.Bool("bf16_stochastic_round"), StateDType: d.Str("state_dtype"), NoDecay: d.Strs("no_decay")}
 		return o.With(adamwOr(d, other))
 	}
 	types["adafactor"] = func(d *dsl.Decoded, _ named) optim.Optimizer {
 		return optim.Adafactor{LearningRate: d.Float("learning_rate"), DecayRate: d.Float("decay_rate"),
-			ClipThreshold: d.Float("clip_threshold"), Eps: d.Float("eps"), ScaleParameter: d.Bool("scale_parameter"),
+			ClipThreshold: d.Float("clip_threshold"), Eps: d.Float("eps"), Beta1: d.Float("beta1"), ScaleParameter: d.Bool("scale_parameter"),
 			RelativeStep: d.Bool("relative_step"), WeightDecay: d.Float("weight_decay"), MaxGradNorm: d.Float("max_grad_norm"),
-			BF16StochasticRound: d.Bool("bf16_stochastic_round"), NoDecay: d.Strs("no_decay")}
+			BF16StochasticRound: d.Bool("bf16_stochastic_round"), StateDType: d.Str("state_dtype"), NoDecay: d.Strs("no_decay")}
 	}
 }
 
@@ -36,7 +36,7 @@ func apollo(mini bool) func(*dsl.Decoded, named) optim.Optimizer {
 		o := optim.Apollo{LearningRate: d.Float("learning_rate"), Rank: d.Int("rank"), Mini: mini,
 			UpdateProjGap: d.Int("update_proj_gap"), Factor: d.Float("scale"), Beta1: betas[0], Beta2: betas[1],
 			Eps: d.Float("eps"), WeightDecay: d.Float("weight_decay"), MaxGradNorm: d.Float("max_grad_norm"),
-			BF16StochasticRound: d.Bool("bf16_stochastic_round"), NoDecay: d.Strs("no_decay")}
+			BF16StochasticRound: d.Bool("bf16_stochastic_round"), StateDType: d.Str("state_dtype"), NoDecay: d.Strs("no_decay")}
 		return o.With(adamwOr(d, other))
 	}
 }
@@ -49,5 +49,5 @@ func adamwOr(d *dsl.Decoded, other named) optim.Optimizer {
 	}
 	betas := d.Floats("betas")
 	return optim.AdamW{LearningRate: d.Float("learning_rate"), Beta1: betas[0], Beta2: betas[1], Eps: d.Float("eps"),
-		WeightDecay: d.Float("weight_decay"), BF16StochasticRound: d.Bool("bf16_stochastic_round"), NoDecay: d.Strs("no_decay")}
+		WeightDecay: d.Float("weight_decay"), BF16StochasticRound: d.Bool("bf16_stochastic_round"), StateDType: d.Str("state_dtype"), NoDecay: d.Strs("no_decay")}
 }

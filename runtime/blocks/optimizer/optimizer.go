@@ -37,10 +37,15 @@ func (*Optimizer) Identity(io.Writer) {}
 // Summary is empty.
 func (*Optimizer) Summary() string { return "" }
 
-func sound(_ addr.Addr, d *dsl.Decoded) hcl.Diagnostics {
+func sound(a addr.Addr, d *dsl.Decoded) hcl.Diagnostics {
 	if d.Known("betas") && len(d.Floats("betas")) != 2 {
 		return hcl.Diagnostics{d.Error("betas", "Invalid value",
 			"betas takes two numbers from 0 up to, not including, 1, such as [0.9, 0.95].")}
+	}
+	if a.Type == "adafactor" && d.Known("state_dtype") && d.Known("beta1") && d.Str("state_dtype") != "fp32" && d.Float("beta1") == 0 {
+		return hcl.Diagnostics{d.Error("state_dtype", "Nothing to store", "Without beta1, adafactor keeps no first moment that "+
+			"state_dtype could apply to. Its means of squares are one number a row and a column, always in fp32. Set beta1, such as 0.9, or "+
+			"leave state_dtype out.")}
 	}
 	return nil
 }
