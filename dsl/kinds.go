@@ -61,6 +61,11 @@ var Kinds = []Kind{
 			{Name: "restart_warmup_steps", Type: cty.Number, Whole: true, Min: at(0), Max: at(maxSteps),
 				Default: num(0), Only: []string{"relora"}, Unit: "optimizer steps",
 				Doc: "Steps over which the learning rate rises again after a restart."},
+			{Name: "optimizer_magnitude_pruning", Type: cty.Number, Above: at(0), Below: at(1), Group: "pruning", Only: []string{"relora"},
+				Doc: "Share of each moment of the adapters that a restart makes zero, the smallest magnitudes; the rest, and the " +
+					"bias correction, go on. By default all moments begin again."},
+			{Name: "optimizer_random_pruning", Type: cty.Number, Above: at(0), Below: at(1), Group: "pruning", Only: []string{"relora"},
+				Doc: "The same, of elements that are drawn at random."},
 			{Name: "merge_rounding", Type: cty.String, Default: str("stochastic"),
 				OneOf: []string{"stochastic", "remainder"}, Only: []string{"relora"},
 				Doc: "How a merge rounds to bf16 weights, which are too coarse for the small updates of a short " +

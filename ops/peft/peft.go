@@ -25,6 +25,10 @@ type Spec struct {
 	ResetEvery    int      // relora: optimizer steps between merge and restart
 	RestartWarmup int      // relora: steps over which the learning rate comes back after a restart
 	MergeRounding string   // of bf16 weights: RoundStochastic or RoundRemainder
+
+	// Relora: the share of each moment of the optimizer that a restart makes zero, the smallest magnitudes or elements at
+	// random. If both are 0, all of the moments begin again.
+	MagnitudePruning, RandomPruning float64
 }
 
 // How a merge rounds to bf16. Rounding to nearest alone would lose every change of less than half a unit in a weight's last place,

@@ -2,6 +2,7 @@ package peft
 
 import (
 	"math"
+	"slices"
 	"strings"
 	"testing"
 
@@ -78,5 +79,36 @@ func TestScaleAndInit(t *testing.T) {
 		if x != 0 {
 			t.Fatal("B does not start at zero")
 		}
+	}
+}
+
+func TestKept(t *testing.T) {
+	p := ops.Param{ID: "x.lora_A.weight", Kind: ops.KindLoraA, Shape: []int{20, 50}}
+	m := make([]float32, 1000)
+	for i := range m {
+		m[i] = float32(i) * float32(1-2*(i%2))
+	}
+	count := func(kept []bool) (n int) {
+		for _, k := range kept {
+			if k {
+				n++
+			}
+		}
+		return n
+	}
+	if n := count(Spec{}.Kept(p, m, 1, 1)); n != 0 {
+		t.Errorf("%d elements are kept without pruning", n)
+	}
+	kept := Spec{MagnitudePruning: 0.9}.Kept(p, m, 1, 1)
+	if n := count(kept); n != 100 || !kept[999] || kept[899] || !kept[900] {
+		t.Errorf("%d elements are kept by magnitude, want the 100 largest", n)
+	}
+	s := Spec{RandomPruning: 0.75}
+	kept, again := s.Kept(p, m, 1, 1), s.Kept(p, m, 1, 2)
+	if n := count(kept); n < 200 || n > 300 {
+		t.Errorf("%d of 1000 elements are kept at random, want about 250", n)
+	}
+	if slices.Equal(kept, again) || !slices.Equal(kept, s.Kept(p, m, 1, 1)) {
+		t.Error("what is drawn does not follow from the number of the restart")
 	}
 }

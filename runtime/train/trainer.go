@@ -58,7 +58,10 @@ func (t *trainer) get(name string) ([]float32, error) {
 }
 
 // setWeight gives a parameter a value that no update made: what the optimizer keeps of it begins again.
-func (t *trainer) setWeight(p ops.Param, v []float32) error {
+func (t *trainer) setWeight(p ops.Param, v []float32) error { return t.setWith(p, v, nil) }
+
+// setWith gives a parameter a value, and the states of the optimizer that are named what is given. All others begin again.
+func (t *trainer) setWith(p ops.Param, v []float32, states map[string][]float32) error {
 	set := func(p ops.Param, v []float32) error { return t.set(p.ID, v) }
 	if t.stage.Narrow(p) {
 		set = t.setNarrow
@@ -67,8 +70,12 @@ func (t *trainer) setWeight(p ops.Param, v []float32) error {
 		return err
 	}
 	for _, s := range t.stage.States(p) {
-		first := v
-		if !s.Copy {
+		first, given := states[s.Name]
+		switch {
+		case given:
+		case s.Copy:
+			first = v
+		default:
 			first = make([]float32, s.Type.Shape.Elems())
 		}
 		if err := t.set(s.Buffer(p.ID), first); err != nil {

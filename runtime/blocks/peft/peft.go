@@ -33,6 +33,10 @@ func sound(_ addr.Addr, d *dsl.Decoded) (diags hcl.Diagnostics) {
 			fmt.Sprintf("restart_warmup_steps is %d and "+
 				"reset_every %d: the learning rate would not be up again before the next restart. Lower it.", warmup, every)))
 	}
+	if d.Has("optimizer_magnitude_pruning") && d.Has("optimizer_random_pruning") {
+		diags = append(diags, d.Error("optimizer_random_pruning", "Two prunings",
+			"A restart prunes moments by magnitude or at random. Give optimizer_magnitude_pruning or optimizer_random_pruning, not both."))
+	}
 	return diags
 }
 
@@ -41,7 +45,8 @@ func plan(_ context.Context, p *blocks.Planned, d *dsl.Decoded) (map[string]cty.
 		LRRatio:       d.Float("loraplus_lr_ratio"),
 		TargetModules: d.Strs("target_modules"), ResetEvery: d.Int("reset_every"),
 		RestartWarmup: d.Int("restart_warmup_steps"),
-		MergeRounding: d.Str("merge_rounding")}
+		MergeRounding:    d.Str("merge_rounding"),
+		MagnitudePruning: d.Float("optimizer_magnitude_pruning"), RandomPruning: d.Float("optimizer_random_pruning")}
 	p.Block = &Adapter{s}
 	return map[string]cty.Value{"r": blocks.Number(s.R)}, nil
 }
