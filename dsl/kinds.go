@@ -50,6 +50,11 @@ var Kinds = []Kind{
 			{Name: "lora_alpha", Type: cty.Number, Above: at(0), Max: at(1e6), Required: true,
 				Doc: "The adapter's product is scaled by lora_alpha / r."},
 			{Name: "use_rslora", Type: cty.Bool, Default: cty.False, Doc: "Scale by lora_alpha / sqrt(r) instead."},
+			{Name: "init_lora_weights", Type: cty.String, Default: str("true"), Only: []string{"lora"},
+				Doc: "First values: `true` for a random A and a B of zeros; `pissa` for the principal singular vectors of the " +
+					"weight, which keeps the rest; `pissa_niter_4` for the same by a randomised search of 4 iterations, much faster."},
+			{Name: "lora_dropout", Type: cty.Number, Min: at(0), Max: at(1), Default: num(0),
+				Doc: "0, since adapters train without dropout; any other value is an error."},
 			{Name: "loraplus_lr_ratio", Type: cty.Number, Above: at(0), Max: at(1e6), Default: num(1),
 				Doc: "Multiplies the learning rate of the matrices B; A has the optimizer's (LoRA+)."},
 			{Name: "target_modules", Type: strings_, Filled: true, Required: true,

@@ -20,6 +20,7 @@ type Spec struct {
 	R             int
 	Alpha         float64
 	UseRSLora     bool     // scale alpha/sqrt(r) instead of alpha/r (Kalajdzievski 2023)
+	Init          string   // what adapters begin with: "" or InitDefault, InitPiSSA, …
 	LRRatio       float64  // the learning rate of B by that of A (Hayou et al. 2024, LoRA+); 0 stands for 1
 	TargetModules []string // names such as q_proj, patterns such as *.mlp.*, or "all-linear"
 	ResetEvery    int      // relora: optimizer steps between merge and restart

@@ -2,11 +2,9 @@ package train
 
 import (
 	"math"
-	"slices"
 
 	"stepflow/ops"
 	"stepflow/ops/peft"
-	"stepflow/runtime/checkpoint"
 	"stepflow/runtime/metrics"
 	"stepflow/runtime/program"
 	"stepflow/runtime/trainstate"
@@ -63,23 +61,6 @@ func (t *trainer) merge(last bool) (lost float64, err error) {
 	}
 	t.countMerge(product, rest)
 	return trainstate.Merges{Product: product, Lost: rest}.Error(), nil
-}
-
-// keepAdapters holds the adapters for the result, before a merge makes them zero: their fp32 masters where there are any,
-// which is what a merge adds.
-func (t *trainer) keepAdapters() error {
-	for _, p := range peft.Params(t.stage.Adapters) {
-		x := t.tensor(checkpoint.AdapterPrefix+p.Name, t.master(p))
-		b, err := x.Data()
-		if err != nil {
-			return err
-		}
-		b = slices.Clone(b)
-		x.Data = func() ([]byte, error) { return b, nil }
-		t.merged = append(t.merged, x)
-	}
-	t.buffer = nil
-	return nil
 }
 
 // countMerge adds the norms of a merge to those of the merges before.
