@@ -50,6 +50,11 @@ var Kinds = []Kind{
 			{Name: "lora_alpha", Type: cty.Number, Above: at(0), Max: at(1e6), Required: true,
 				Doc: "The adapter's product is scaled by lora_alpha / r."},
 			{Name: "use_rslora", Type: cty.Bool, Default: cty.False, Doc: "Scale by lora_alpha / sqrt(r) instead."},
+			{Name: "init_lora_weights", Type: cty.String, Default: str("true"), Only: []string{"lora"},
+				Doc: "First values: `true` for a random A and a B of zeros; `pissa` for the principal singular vectors of the " +
+					"weight, which keeps the rest; `pissa_niter_4` for the same by a randomised search of 4 iterations, much faster."},
+			{Name: "lora_dropout", Type: cty.Number, Min: at(0), Max: at(1), Default: num(0),
+				Doc: "0, since adapters train without dropout; any other value is an error."},
 			{Name: "loraplus_lr_ratio", Type: cty.Number, Above: at(0), Max: at(1e6), Default: num(1),
 				Doc: "Multiplies the learning rate of the matrices B; A has the optimizer's (LoRA+)."},
 			{Name: "target_modules", Type: strings_, Filled: true, Required: true,
@@ -61,6 +66,11 @@ var Kinds = []Kind{
 			{Name: "restart_warmup_steps", Type: cty.Number, Whole: true, Min: at(0), Max: at(maxSteps),
 				Default: num(0), Only: []string{"relora"}, Unit: "optimizer steps",
 				Doc: "Steps over which the learning rate rises again after a restart."},
+			{Name: "optimizer_magnitude_pruning", Type: cty.Number, Above: at(0), Below: at(1), Group: "pruning", Only: []string{"relora"},
+				Doc: "Share of each moment of the adapters that a restart makes zero, the smallest magnitudes; the rest, and the " +
+					"bias correction, go on. By default all moments begin again."},
+			{Name: "optimizer_random_pruning", Type: cty.Number, Above: at(0), Below: at(1), Group: "pruning", Only: []string{"relora"},
+				Doc: "The same, of elements that are drawn at random."},
 			{Name: "merge_rounding", Type: cty.String, Default: str("stochastic"),
 				OneOf: []string{"stochastic", "remainder"}, Only: []string{"relora"},
 				Doc: "How a merge rounds to bf16 weights, which are too coarse for the small updates of a short " +

@@ -20,11 +20,16 @@ type Spec struct {
 	R             int
 	Alpha         float64
 	UseRSLora     bool     // scale alpha/sqrt(r) instead of alpha/r (Kalajdzievski 2023)
+	Init          string   // what adapters begin with: "" or InitDefault, InitPiSSA, …
 	LRRatio       float64  // the learning rate of B by that of A (Hayou et al. 2024, LoRA+); 0 stands for 1
 	TargetModules []string // names such as q_proj, patterns such as *.mlp.*, or "all-linear"
 	ResetEvery    int      // relora: optimizer steps between merge and restart
 	RestartWarmup int      // relora: steps over which the learning rate comes back after a restart
 	MergeRounding string   // of bf16 weights: RoundStochastic or RoundRemainder
+
+	// Relora: the share of each moment of the optimizer that a restart makes zero, the smallest magnitudes or elements at
+	// random. If both are 0, all of the moments begin again.
+	MagnitudePruning, RandomPruning float64
 }
 
 // How a merge rounds to bf16. Rounding to nearest alone would lose every change of less than half a unit in a weight's last place,

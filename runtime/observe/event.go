@@ -54,7 +54,7 @@ type Event struct {
 
 // Seam is the loss on one micro-batch before and after a model changed its shape, in nats a token.
 type Seam struct {
-	Change string  `json:"change"` // growth or merge
+	Change string  `json:"change"` // growth, singular, quantization or merge
 	Before float64 `json:"before"`
 	After  float64 `json:"after"`
 }

@@ -21,6 +21,9 @@ func (s *Stage) Apart() error {
 	case s.Restarts():
 		return fmt.Errorf("relora merged its adapters every %d steps and began new ones, so the last ones hold a part of what it learnt",
 			s.Peft.ResetEvery)
+	case s.Peft.Principal() && len(s.MergedApart()) > 0:
+		return fmt.Errorf("its adapters began with singular vectors of the weights (init_lora_weights), and what these left was stored "+
+			"in %v, which no model holds", s.FrozenDType)
 	case s.Grows():
 		return fmt.Errorf("it grows, so no model has the weights that its adapters were trained on: let a stage of its own grow")
 	case s.From == nil && s.Init == "":

@@ -56,3 +56,6 @@ func (s *Stage) adaptersOf(narrow bool) (list []peft.Adapter) {
 // BufStored names what a checkpoint holds of a parameter beside its values: how they are stored, which values alone do not
 // tell.
 func BufStored(id string) string { return "stored/" + id }
+
+// BufFirst names what a checkpoint holds of an adapter's first values, where these were taken out of its weight.
+func BufFirst(id string) string { return "first/" + id }

@@ -208,14 +208,22 @@ func (l *Loop) compareSeam(ctx context.Context, before *trainstate.Seam) error {
 			tracing.KV{Key: tracing.LayersAfter, Value: to}, tracing.KV{Key: tracing.LossBefore, Value: before.Loss},
 			tracing.KV{Key: tracing.LossAfter, Value: after})
 	}
-	change := observe.Seam{Change: "growth", Before: before.Loss, After: after}
-	what := fmt.Sprintf("grown from %d to %d layers", from, to)
-	if l.narrow.matrices > 0 {
-		stored := fmt.Sprintf("frozen weights stored in %v", l.stage.FrozenDType)
-		if what += ", " + stored; from == to {
-			what, change.Change = stored, "quantization"
+	change := observe.Seam{Before: before.Loss, After: after}
+	var what []string
+	add := func(name, text string) {
+		if what = append(what, text); len(what) == 1 {
+			change.Change = name
 		}
 	}
-	l.block.Seam(ctx, change, "%s: loss on the next micro-batch %.4f before, %.4f after", what, before.Loss, after)
+	if from != to {
+		add("growth", fmt.Sprintf("grown from %d to %d layers", from, to))
+	}
+	if len(l.taken.first) > 0 {
+		add("singular", "singular vectors moved to adapters")
+	}
+	if l.narrow.matrices > 0 {
+		add("quantization", fmt.Sprintf("frozen weights stored in %v", l.stage.FrozenDType))
+	}
+	l.block.Seam(ctx, change, "%s: loss on the next micro-batch %.4f before, %.4f after", strings.Join(what, ", "), before.Loss, after)
 	return nil
 }

@@ -33,7 +33,7 @@ func (t *trainer) grow(ctx context.Context, dir string) error {
 		}
 		v, err := s.Growth.Value(p, func(o ops.Param) ([]float32, error) { return f.Float32(o.Name) })
 		if err == nil {
-			err = t.setWeight(p, v)
+			err = t.firstWeight(p, v)
 		}
 		if n := s.Growth.Updates(p, old.OptimizerSteps); err == nil && (n > 0 || s.Growth.Unchanged(p)) && !s.Frozen[p.ID] {
 			err = t.growState(opt, p, n)

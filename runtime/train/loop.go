@@ -94,7 +94,7 @@ func Begin(ctx context.Context, b *observe.Block, j Job, loaded gpu.Loaded) (*Lo
 	l.counted = l.state.Counted
 	before := l.state.Seam
 	l.state.Seam = nil
-	if (s.Grows() || l.narrow.matrices > 0) && l.state.Step == 0 && before != nil {
+	if (s.Grows() || l.narrow.matrices > 0 || len(l.taken.first) > 0) && l.state.Step == 0 && before != nil {
 		if err := l.cut(ctx, func() error { return l.compareSeam(ctx, before) }); err != nil {
 			return nil, err
 		}
@@ -120,6 +120,7 @@ func (l *Loop) weights(ctx context.Context) error {
 		l.block.Warn(ctx, "the stage starts from weights of which %s", l.flaw.String())
 	}
 	if err == nil {
+		l.tellTaken(ctx)
 		l.tellStored(ctx)
 	}
 	if l.begun > 0 {

@@ -2,10 +2,9 @@ package train
 
 import (
 	"math"
-	"slices"
 
+	"stepflow/ops"
 	"stepflow/ops/peft"
-	"stepflow/runtime/checkpoint"
 	"stepflow/runtime/metrics"
 	"stepflow/runtime/program"
 	"stepflow/runtime/trainstate"
@@ -64,23 +63,6 @@ func (t *trainer) merge(last bool) (lost float64, err error) {
 	return trainstate.Merges{Product: product, Lost: rest}.Error(), nil
 }
 
-// keepAdapters holds the adapters for the result, before a merge makes them zero: their fp32 masters where there are any,
-// which is what a merge adds.
-func (t *trainer) keepAdapters() error {
-	for _, p := range peft.Params(t.stage.Adapters) {
-		x := t.tensor(checkpoint.AdapterPrefix+p.Name, t.master(p))
-		b, err := x.Data()
-		if err != nil {
-			return err
-		}
-		b = slices.Clone(b)
-		x.Data = func() ([]byte, error) { return b, nil }
-		t.merged = append(t.merged, x)
-	}
-	t.buffer = nil
-	return nil
-}
-
 // countMerge adds the norms of a merge to those of the merges before.
 func (t *trainer) countMerge(product, lost float64) {
 	m := &t.state.Merges
@@ -94,7 +76,41 @@ func (t *trainer) restart() (lost float64, err error) {
 	}
 	t.state.Restarts++
 	for _, p := range peft.Params(t.stage.Adapters) {
+		if err := t.restartAdapter(p); err != nil {
+			return 0, err
+		}
+	}
+	return lost, nil
+}
+
+// restartAdapter gives a parameter of an adapter a new value. Its moments begin again, but for what pruning leaves: then the
+// optimizer goes on counting its updates.
+func (t *trainer) restartAdapter(p ops.Param) error {
+	s := t.stage
+	moments := map[string][]float32{}
+	if s.Peft.Prunes() {
+		var kept []bool
+		for _, x := range s.States(p) {
+			if x.Copy || !x.Type.Shape.Equal(p.Shape) {
+				continue
+			}
+			v, err := t.get(x.Buffer(p.ID))
+			if err != nil {
+				return err
+			}
+			if kept == nil {
+				kept = s.Peft.Kept(p, v, s.PeftSeed, t.state.Restarts)
+			}
+			for i, k := range kept {
+				if !k {
+					v[i] = 0
+				}
+			}
+			moments[x.Name] = v
+		}
+	}
+	if len(moments) == 0 {
 		t.state.OptimizerSteps[p.ID] = 0
 	}
-	return lost, t.startAdapters()
+	return t.setWith(p, peft.Init(p, s.PeftSeed, t.state.Restarts), moments)
 }

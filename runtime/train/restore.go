@@ -68,6 +68,9 @@ func (t *trainer) restore(ctx context.Context, from stored) error {
 			return err
 		}
 	}
+	if err := t.restoreFirst(opt); err != nil {
+		return err
+	}
 	for _, p := range s.Trainable() {
 		if err := t.restoreState(opt, p); err != nil {
 			return err

@@ -55,6 +55,7 @@ func (t *trainer) tensors(final bool) (model, adapter, opt []checkpoint.Tensor) 
 		for _, p := range peft.Params(s.Adapters) {
 			adapter = append(adapter, t.tensor(checkpoint.AdapterPrefix+p.Name, p.ID))
 		}
+		opt = append(opt, t.firstTensors()...)
 		for _, a := range s.Adapters {
 			if name := program.BufRemainder(a.Target.ID); t.has(name) {
 				opt = append(opt, t.tensor(name, name))

@@ -34,12 +34,12 @@ func TimeSteps(ctx context.Context, s *program.Stage, d gpu.Device, n int, batch
 	if err := forward.SetConstants(loaded, s.Program, s.Model, s.Seq); err != nil {
 		return nil, err
 	}
-	if err := t.startRandom(ctx); ctx.Err() != nil {
+	if err := t.startRandom(ctx, t.setWeight); ctx.Err() != nil {
 		return nil, observe.ErrInterrupted
 	} else if err != nil {
 		return nil, err
 	}
-	if err := t.startAdapters(); err != nil {
+	if err := t.startAdapters(ctx); err != nil {
 		return nil, err
 	}
 	var list []TimedStep

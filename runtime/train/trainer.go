@@ -8,7 +8,6 @@ import (
 	"stepflow/fineweb/tokenizer"
 	"stepflow/gpu"
 	"stepflow/ops"
-	"stepflow/ops/peft"
 	"stepflow/runtime/checkpoint"
 	"stepflow/runtime/forward"
 	"stepflow/runtime/observe"
@@ -26,6 +25,7 @@ type trainer struct {
 	flaw   forward.Flaw        // of the weights it started from
 	merged []checkpoint.Tensor // the adapters as they were when they were merged for good, where the result keeps them
 	narrow rounding            // of the weights that are stored in fewer bits
+	taken  singular            // of the weights, where adapters begin with that
 	begun  int                 // parameters whose moments begin again: another optimizer trained them before
 }
 
@@ -58,7 +58,10 @@ func (t *trainer) get(name string) ([]float32, error) {
 }
 
 // setWeight gives a parameter a value that no update made: what the optimizer keeps of it begins again.
-func (t *trainer) setWeight(p ops.Param, v []float32) error {
+func (t *trainer) setWeight(p ops.Param, v []float32) error { return t.setWith(p, v, nil) }
+
+// setWith gives a parameter a value, and the states of the optimizer that are named what is given. All others begin again.
+func (t *trainer) setWith(p ops.Param, v []float32, states map[string][]float32) error {
 	set := func(p ops.Param, v []float32) error { return t.set(p.ID, v) }
 	if t.stage.Narrow(p) {
 		set = t.setNarrow
@@ -67,8 +70,12 @@ func (t *trainer) setWeight(p ops.Param, v []float32) error {
 		return err
 	}
 	for _, s := range t.stage.States(p) {
-		first := v
-		if !s.Copy {
+		first, given := states[s.Name]
+		switch {
+		case given:
+		case s.Copy:
+			first = v
+		default:
 			first = make([]float32, s.Type.Shape.Elems())
 		}
 		if err := t.set(s.Buffer(p.ID), first); err != nil {
@@ -114,36 +121,27 @@ func (t *trainer) start(ctx context.Context, from string) error {
 		}
 		defer f.Close()
 		w := forward.Watch(f, s.Params, s.DType)
-		if err := forward.Fill(ctx, s.Params, "", w, t.setWeight); err != nil {
+		if err := forward.Fill(ctx, s.Params, "", w, t.firstWeight); err != nil {
 			return err
 		}
 		if err := w.Unfit(s); err != nil { // of a stage that was planned on the way
 			return err
 		}
 	default:
-		if err := t.startRandom(ctx); err != nil {
+		if err := t.startRandom(ctx, t.firstWeight); err != nil {
 			return err
 		}
 	}
-	return t.startAdapters()
+	return t.startAdapters(ctx)
 }
 
-// startRandom gives the model's weights random values.
-func (t *trainer) startRandom(ctx context.Context) error {
+// startRandom gives the model's weights random values, by set.
+func (t *trainer) startRandom(ctx context.Context, set func(ops.Param, []float32) error) error {
 	for _, p := range t.stage.Params {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		if err := t.setWeight(p, t.stage.Model.Init(p, t.stage.Seed)); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (t *trainer) startAdapters() error {
-	for _, p := range peft.Params(t.stage.Adapters) {
-		if err := t.setWeight(p, peft.Init(p, t.stage.PeftSeed, t.state.Restarts)); err != nil {
+		if err := set(p, t.stage.Model.Init(p, t.stage.Seed)); err != nil {
 			return err
 		}
 	}

@@ -56,6 +56,8 @@ STEPFLOW_ORACLE=$tmp/oracle go test -count=1 -timeout 30m -run TestOracle -v ./r
 mkdir "$tmp/llama"
 "$py" tools/parity/llama_fixture.py "$tmp/llama"
 "$py" tools/parity/quantized_lora_fixture.py runtime/train/testdata/parity/untied_gqa "$tmp/llama/untied_gqa"
+"$py" tools/parity/pissa_fixture.py runtime/train/testdata/parity/untied_gqa "$tmp/llama/untied_gqa"
+"$py" tools/parity/relora_fixture.py runtime/train/testdata/parity/untied_gqa "$tmp/llama/untied_gqa"
 "$py" tools/parity/arch_fixture.py "$tmp/arch"
 "$py" - "$tmp/llama" runtime/train/testdata/parity "$tmp/arch" ops/arch/testdata/parity <<'P'
 import sys

@@ -101,7 +101,13 @@ func (a *adapterFolder) checkBase(all []*blocks.Planned) error {
 
 // tensors lists what the file of adapters holds: the adapters, and modules that were trained beside them.
 func (a *adapterFolder) tensors() (adapters, beside []ops.Param) {
-	return peft.Params(a.Stage.Adapters), a.Stage.BesideAdapters()
+	_, list := a.adapted()
+	return peft.Params(list), a.Stage.BesideAdapters()
+}
+
+// adapted returns the adapters, and their configuration, that add to the model what the stage's were trained to.
+func (a *adapterFolder) adapted() (peft.Spec, []peft.Adapter) {
+	return a.Stage.Peft.Apart(a.Stage.Adapters)
 }
 
 // adapterType is the type in which an adapter is written: the type of its fp32 master if the optimizer keeps one, or else
@@ -132,7 +138,11 @@ func (a *adapterFolder) names() []string {
 
 func (a *adapterFolder) details() []blocks.Line {
 	adapters, beside := a.tensors()
-	text := fmt.Sprintf("%s parameters in adapters of rank %d", words.Count(ops.Count(adapters, nil)), a.Stage.Peft.R)
+	spec, _ := a.adapted()
+	text := fmt.Sprintf("%s parameters in adapters of rank %d", words.Count(ops.Count(adapters, nil)), spec.R)
+	if spec.R != a.Stage.Peft.R {
+		text += fmt.Sprintf(", twice %d: what was trained, less the singular vectors that it began with", a.Stage.Peft.R)
+	}
 	if len(beside) > 0 {
 		text += fmt.Sprintf(", and %s in modules beside them", words.Count(ops.Count(beside, nil)))
 	}
@@ -142,7 +152,7 @@ func (a *adapterFolder) details() []blocks.Line {
 func (*adapterFolder) library() (name, tag string) { return "peft", "lora" }
 
 func (a *adapterFolder) intro() string {
-	spec := a.Stage.Peft
+	spec, _ := a.adapted()
 	scale := fmt.Sprintf("lora_alpha %g", spec.Alpha)
 	if spec.UseRSLora {
 		scale += ", use_rslora"
@@ -187,7 +197,8 @@ func (a *adapterFolder) parts(ctx context.Context, tok *tokenizer.Tokenizer, fro
 	if err != nil {
 		return nil, err
 	}
-	config := a.Stage.Peft.Config(a.Stage.Adapters)
+	spec, list := a.adapted()
+	config := spec.Config(list)
 	config.Base, config.Revision, config.Inference, config.ModulesToSave = a.base, a.revision, true, a.Stage.BesideModules()
 	b, err := json.MarshalIndent(config, "", "  ")
 	if err != nil {

@@ -33,15 +33,30 @@ func sound(_ addr.Addr, d *dsl.Decoded) (diags hcl.Diagnostics) {
 			fmt.Sprintf("restart_warmup_steps is %d and "+
 				"reset_every %d: the learning rate would not be up again before the next restart. Lower it.", warmup, every)))
 	}
+	if d.Float("lora_dropout") != 0 {
+		diags = append(diags, d.Error("lora_dropout", "No dropout",
+			"Adapters train without dropout, so that every token counts and a run that is resumed gives the same bits. Leave "+
+				"lora_dropout out, or set it to 0."))
+	}
+	if d.Known("init_lora_weights") {
+		if err := peft.CheckInit(d.Str("init_lora_weights")); err != nil {
+			diags = append(diags, blocks.Problem(d, "init_lora_weights", "Unknown first values", err)...)
+		}
+	}
+	if d.Has("optimizer_magnitude_pruning") && d.Has("optimizer_random_pruning") {
+		diags = append(diags, d.Error("optimizer_random_pruning", "Two prunings",
+			"A restart prunes moments by magnitude or at random. Give optimizer_magnitude_pruning or optimizer_random_pruning, not both."))
+	}
 	return diags
 }
 
 func plan(_ context.Context, p *blocks.Planned, d *dsl.Decoded) (map[string]cty.Value, hcl.Diagnostics) {
 	s := peft.Spec{Method: p.Addr.Type, R: d.Int("r"), Alpha: d.Float("lora_alpha"), UseRSLora: d.Bool("use_rslora"),
-		LRRatio:       d.Float("loraplus_lr_ratio"),
+		Init: d.Str("init_lora_weights"), LRRatio: d.Float("loraplus_lr_ratio"),
 		TargetModules: d.Strs("target_modules"), ResetEvery: d.Int("reset_every"),
-		RestartWarmup: d.Int("restart_warmup_steps"),
-		MergeRounding: d.Str("merge_rounding")}
+		RestartWarmup:    d.Int("restart_warmup_steps"),
+		MergeRounding:    d.Str("merge_rounding"),
+		MagnitudePruning: d.Float("optimizer_magnitude_pruning"), RandomPruning: d.Float("optimizer_random_pruning")}
 	p.Block = &Adapter{s}
 	return map[string]cty.Value{"r": blocks.Number(s.R)}, nil
 }

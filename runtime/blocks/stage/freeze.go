@@ -84,8 +84,20 @@ func (s *Stage) adapt(p *blocks.Planned, d *dsl.Decoded) hcl.Diagnostics {
 				"freeze = [\"inherited\"].")}
 	}
 	s.Adapters = as
+	if spec.Exact() {
+		for _, a := range as {
+			if min(a.Target.Shape[0], a.Target.Shape[1]) > slowSingular {
+				p.Warn(fmt.Sprintf("init_lora_weights of %s is \"pissa\", which computes all singular vectors of weights such as %s, of %v, and takes "+
+					"long: \"pissa_niter_4\" searches for the %d largest alone", ref, a.Target.Name, a.Target.Shape, spec.R))
+				break
+			}
+		}
+	}
 	return nil
 }
+
+// slowSingular is the side of a weight from which all its singular vectors take long to compute.
+const slowSingular = 1024
 
 // store notes how frozen projections are stored.
 func (s *Stage) store(_ *blocks.Planned, d *dsl.Decoded) hcl.Diagnostics {

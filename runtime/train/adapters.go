@@ -1,0 +1,128 @@
+package train
+
+import (
+	"context"
+	"fmt"
+	"math"
+
+	"stepflow/gpu"
+	"stepflow/ops"
+	"stepflow/ops/peft"
+	"stepflow/runtime/checkpoint"
+	"stepflow/runtime/program"
+)
+
+// singular is what adapters took out of their weights to begin with.
+type singular struct {
+	first      map[string][]float32 // the adapters' first values, by id
+	all, taken float64              // squares of Frobenius norms: of the weights, and of what was taken out of them
+}
+
+// firstWeight gives a parameter of the model the value that the stage starts from. A weight whose adapter begins with its
+// principal singular vectors keeps the rest: what the device adds up is then the weight.
+func (t *trainer) firstWeight(p ops.Param, v []float32) error {
+	a := t.adapterOf(p)
+	if a == nil || !t.stage.Peft.Principal() {
+		return t.setWeight(p, v)
+	}
+	spec := t.stage.Peft
+	if err := (gpu.Type{Shape: p.Shape, DType: t.stage.DType}).Finite(v); err != nil {
+		return fmt.Errorf("%s has no singular vectors for its adapter to begin with: %w", p.Name, err)
+	}
+	down, up, err := spec.Singular(*a, v, t.stage.PeftSeed)
+	if err != nil {
+		return err
+	}
+	delta := make([]float32, len(v))
+	// The rest is what is left of the weight beside the adapter as the device has it.
+	peft.AddProduct(delta, t.multiplied(up), t.multiplied(down), spec.Scale(), spec.R, p.Shape[1])
+	rest := make([]float32, len(v))
+	for i, d := range delta {
+		rest[i] = v[i] - d
+		t.taken.all += float64(v[i]) * float64(v[i])
+		t.taken.taken += float64(d) * float64(d)
+	}
+	if t.taken.first == nil {
+		t.taken.first = map[string][]float32{}
+	}
+	t.taken.first[a.A.ID], t.taken.first[a.B.ID] = down, up
+	return t.setWeight(p, rest)
+}
+
+// startAdapters gives the adapters their first values.
+func (t *trainer) startAdapters(ctx context.Context) error {
+	for _, p := range peft.Params(t.stage.Adapters) {
+		v, ok := t.taken.first[p.ID]
+		if !ok {
+			v = peft.Init(p, t.stage.PeftSeed, 0)
+		}
+		if err := t.setWeight(p, v); err != nil {
+			return err
+		}
+	}
+	return ctx.Err()
+}
+
+// tellTaken tells how much of the weights their adapters begin with.
+func (l *Loop) tellTaken(ctx context.Context) {
+	if n := len(l.taken.first) / 2; n > 0 && l.state.Step == 0 {
+		l.block.Notice(ctx, "adapters begin with the principal singular vectors of their weights (%d matrices): %.2g of their norm", n,
+			math.Sqrt(l.taken.taken/math.Max(l.taken.all, math.SmallestNonzeroFloat64)))
+	}
+}
+
+// firstTensors lists the first values of adapters that took them out of their weights: an export needs them.
+func (t *trainer) firstTensors() (list []checkpoint.Tensor) {
+	for _, p := range peft.Params(t.stage.Adapters) {
+		if v, ok := t.taken.first[p.ID]; ok {
+			list = append(list, checkpoint.Tensor{Name: program.BufFirst(p.ID), Shape: p.Shape, DType: gpu.F32,
+				Data: func() ([]byte, error) { return gpu.Float32Bytes(v, gpu.F32), nil }})
+		}
+	}
+	return list
+}
+
+// restoreFirst reads the first values of adapters that took them out of their weights.
+func (t *trainer) restoreFirst(opt *checkpoint.File) error {
+	if t.stage.Peft == nil || !t.stage.Peft.Principal() {
+		return nil
+	}
+	t.taken.first = map[string][]float32{}
+	for _, p := range peft.Params(t.stage.Adapters) {
+		v, err := opt.Float32(program.BufFirst(p.ID))
+		if err != nil {
+			return err
+		}
+		t.taken.first[p.ID] = v
+	}
+	return nil
+}
+
+// keepAdapters holds the adapters for the result, before a merge makes them zero: their fp32 masters where there are any,
+// which is what a merge adds.
+func (t *trainer) keepAdapters() error {
+	spec, adapters := t.stage.Peft.Apart(t.stage.Adapters)
+	for i, a := range t.stage.Adapters {
+		down, err := t.get(t.master(a.A))
+		if err != nil {
+			return err
+		}
+		up, err := t.get(t.master(a.B))
+		if err != nil {
+			return err
+		}
+		if spec.R != a.A.Shape[0] {
+			down, up = peft.Beside(down, up, t.taken.first[a.A.ID], t.taken.first[a.B.ID], a.A.Shape[0])
+		}
+		for _, x := range []struct {
+			p ops.Param
+			v []float32
+		}{{adapters[i].A, down}, {adapters[i].B, up}} {
+			d := t.named(t.master(x.p)).Tensor().DType
+			b := gpu.Float32Bytes(x.v, d)
+			t.merged = append(t.merged, checkpoint.Tensor{Name: checkpoint.AdapterPrefix + x.p.Name, Shape: x.p.Shape, DType: d,
+				Data: func() ([]byte, error) { return b, nil }})
+		}
+	}
+	return nil
+}
