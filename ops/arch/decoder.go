@@ -111,7 +111,8 @@ type layer struct {
 func (l layer) add(x graph.Value, branch func(graph.Value) graph.Value, before, after string) graph.Value {
 	h := x
 	if !l.Arch.Features.PostNorm {
-		h = l.norm(before, h, l.HiddenSize)
+		gain := l.scaled(l.g, l.weight(l.at(before)+".weight"), l.index)
+		h = l.Model.norm(l.g, h, gain, l.HiddenSize)
 	}
 	h = branch(h)
 	if l.Arch.Features.PostNorm {

@@ -26,6 +26,7 @@ type Field struct {
 	Even     bool     // of a whole number
 	OneOf    []string // the texts it may be
 
+	own         bool                // no key of transformers: config.json has it where it is not the default
 	at          func(c *Config) any // pointer to it
 	def         func(c *Config) any // default, which may follow from fields above; nil for the zero value
 	defaultText string              // default in words, where it is not a constant
@@ -58,6 +59,9 @@ func (f Field) Same(a, b Config) bool {
 
 // Show is the field's value in c for a message.
 func (f Field) Show(c Config) string { return shown(f.Value(c)) }
+
+// Silent reports whether the field is one of our own, and c has its default: then nothing is written of it.
+func (f Field) Silent(c Config) bool { return f.own && reflect.ValueOf(f.at(&c)).Elem().IsZero() }
 
 // usual is the field's default as the reference page shows it; empty for none.
 func (f Field) usual() string {

@@ -109,7 +109,9 @@ func (m Model) ConfigJSON(more map[string]any) ([]byte, error) {
 	maps.Copy(keys, m.Arch.written)
 	maps.Copy(keys, more)
 	for _, f := range m.Arch.Fields {
-		keys[f.Name] = f.Value(m.Config)
+		if !f.Silent(m.Config) {
+			keys[f.Name] = f.Value(m.Config)
+		}
 	}
 	b, err := json.MarshalIndent(keys, "", "  ")
 	return append(b, '\n'), err

@@ -31,6 +31,9 @@ type Config struct {
 	NoRopeLayerInterval   int   // 0 where all layers rotate q and k
 	NoRopeLayers          []int // 1 for a layer that does, 0 for one that does not; empty where the interval says it
 
+	LayerNormScaling bool
+	LayerNormDepths  []int // the l of each layer in its factor 1/sqrt(l); empty for 1, 2, 3, …
+
 	// SlidingWindow is the window of attention in an imported model where MaxPositionEmbeddings was lowered to it.
 	SlidingWindow int
 }
@@ -58,6 +61,7 @@ func (c *Config) plain() {
 		c.RopeScaling = nil
 	}
 	c.plainRope()
+	c.plainDepths()
 }
 
 // Longest says in words how long a sequence may be, and why.
@@ -189,7 +193,7 @@ func (m Model) Widened(widen func(n int) int) Model {
 // WithLayers is the model with another number of layers, by the rules of its architecture. Where NoRopeLayers lists the
 // kinds of layers, fewer layers are of the first kinds of the list, as in transformers; more are spread over it.
 func (m Model) WithLayers(n int) Model {
-	if len(m.NoRopeLayers) == 0 {
+	if len(m.NoRopeLayers) == 0 && len(m.LayerNormDepths) == 0 {
 		m.NumHiddenLayers = n
 		return m
 	}
@@ -199,15 +203,16 @@ func (m Model) WithLayers(n int) Model {
 			from[i] = (2*i + 1) * m.NumHiddenLayers / (2 * n)
 		}
 	}
-	return m.Grown(from)
+	return m.Grown(from, func(int) bool { return n <= m.NumHiddenLayers })
 }
 
-// Grown is a model with layers like those of m: layer i is of the kind of layer from[i]. It differs from a model with
-// as many layers where an architecture decides by a layer's place what it computes: a trained layer goes on computing
-// what it did.
-func (m Model) Grown(from []int) Model {
+// Grown is a model with layers like those of m: layer i is of the kind of layer from[i], and is that layer itself if it is
+// kept. It differs from a model with as many layers where an architecture decides by a layer's place what it computes: a
+// trained layer goes on computing what it did.
+func (m Model) Grown(from []int, kept func(i int) bool) Model {
 	c := m.Config
 	c.NumHiddenLayers = len(from)
+	c.growDepths(m.Config, from, kept)
 	if m.Arch.Has(noRopeLayers.Name) {
 		c.NoRopeLayers = make([]int, len(from))
 		for i, j := range from {

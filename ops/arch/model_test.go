@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"stepflow/gpu"
 	"stepflow/ops"
 )
 
@@ -31,6 +32,9 @@ func change(f Field, c *Config) {
 		*x = !*x
 	case *[]int:
 		*x = []int{0, 1, 1, 0}
+		if f.Name == layerNormDepths.Name {
+			*x = []int{1, 2, 2, 3}
+		}
 	case **RopeScaling:
 		*x = &RopeScaling{RopeType: "llama3", Factor: 8, LowFreqFactor: 1, HighFreqFactor: 4,
 			OriginalMaxPositionEmbeddings: 64}
@@ -46,6 +50,9 @@ func TestEveryFieldCounts(t *testing.T) {
 		for _, f := range a.Fields {
 			used[reflect.ValueOf(f.At(&all)).Pointer()] = true
 			m, other := tiny(a), tiny(a)
+			if f.Name == layerNormDepths.Name { // which are those of the factors
+				m.LayerNormScaling, other.LayerNormScaling = true, true
+			}
 			change(f, &other.Config)
 			if f.Name == hiddenAct.Name { // there is one
 				continue
@@ -89,7 +96,8 @@ func TestAttributes(t *testing.T) {
 		"tie_word_embeddings":     "The output projection is the embedding table; default false (`smollm3`: true).",
 	}
 	only := map[string]string{"attention_bias": "llama olmo2 qwen3 smollm3", "mlp_bias": "llama smollm3",
-		"no_rope_layers": "smollm3", "no_rope_layer_interval": "smollm3"}
+		"no_rope_layers": "smollm3", "no_rope_layer_interval": "smollm3",
+		"layernorm_scaling": "llama mistral qwen2 qwen3 smollm3", "layernorm_depths": "llama mistral qwen2 qwen3 smollm3"}
 	seen := 0
 	for _, x := range Attributes() {
 		if want[x.Name] != "" {
@@ -199,8 +207,8 @@ func TestLayersKeepTheirKind(t *testing.T) {
 		{"as it is", m.WithLayers(4), []int{1, 1, 1, 0}},
 		{"half of the layers", m.WithLayers(2), []int{1, 1}},
 		{"twice the layers", m.WithLayers(8), []int{1, 1, 1, 0, 1, 1, 1, 0}},
-		{"a copy of the first", m.Grown([]int{0, 0, 1, 2, 3}), []int{1, 1, 1, 1, 0}},
-		{"stacked", m.Grown([]int{0, 1, 2, 3, 0, 1, 2, 3}), []int{1, 1, 1, 0, 1, 1, 1, 0}},
+		{"a copy of the first", m.Grown([]int{0, 0, 1, 2, 3}, all), []int{1, 1, 1, 1, 0}},
+		{"stacked", m.Grown([]int{0, 1, 2, 3, 0, 1, 2, 3}, all), []int{1, 1, 1, 0, 1, 1, 1, 0}},
 		{"a list", list.WithLayers(4), []int{0, 0, 1, 1}},
 		{"half of the list", list.WithLayers(2), []int{0, 0}},
 		{"more than the list", list.WithLayers(6), []int{0, 0, 0, 1, 1, 1}},
@@ -219,6 +227,75 @@ func TestLayersKeepTheirKind(t *testing.T) {
 	}
 	if l := tiny(llama).WithLayers(7); l.NumHiddenLayers != 7 || len(l.NoRopeLayers) > 0 {
 		t.Errorf("%+v", l.Config)
+	}
+}
+
+// all keeps every layer.
+func all(int) bool { return true }
+
+// TestLayersKeepTheirFactor grows a model with LayerNorm scaling: a layer that is kept has the factor that it had, a new one
+// that of its place.
+func TestLayersKeepTheirFactor(t *testing.T) {
+	m := tiny(llama)
+	m.LayerNormScaling = true
+	old := func(list ...int) func(int) bool { return func(i int) bool { return slices.Contains(list, i) } }
+	for _, x := range []struct {
+		what string
+		got  Model
+		want []int
+	}{
+		{"as it is", m, []int{1, 2, 3, 4}},
+		{"fewer layers", m.WithLayers(2), []int{1, 2}},
+		{"stacked", m.Grown([]int{0, 1, 2, 3, 0, 1}, old(0, 1, 2, 3)), []int{1, 2, 3, 4, 5, 6}},
+		{"between two", m.Grown([]int{0, 0, 1, 2, 2, 3}, old(0, 2, 3, 5)), []int{1, 2, 2, 3, 5, 4}},
+		{"grown twice", m.Grown([]int{0, 0, 1, 2, 3}, old(0, 2, 3, 4)).Grown([]int{0, 1, 1, 2, 3, 4}, old(0, 1, 3, 4, 5)),
+			[]int{1, 2, 3, 2, 3, 4}},
+		{"with its own number", m.Grown([]int{0, 0, 1}, old(0, 2)).With(map[string]int{"num_hidden_layers": 3}), []int{1, 2, 2}},
+	} {
+		var depths []int
+		for i := range x.got.NumHiddenLayers {
+			depths = append(depths, x.got.depth(i))
+		}
+		if !slices.Equal(depths, x.want) || len(x.got.Check()) > 0 {
+			t.Errorf("%s: %v, %v", x.what, depths, x.got.Check())
+		}
+		b, err := x.got.ConfigJSON(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if read, notes, err := ParseConfig(b); err != nil || len(notes) > 0 || !reflect.DeepEqual(read.Config, x.got.Config) {
+			t.Errorf("%s: %s was read as %+v, %v, %v", x.what, b, read.Config, notes, err)
+		}
+	}
+	for want, x := range map[string]Config{
+		"layernorm_depths has 3 numbers for 4 layers":               {LayerNormScaling: true, LayerNormDepths: []int{1, 2, 3}},
+		"layernorm_depths has a 0":                                  {LayerNormScaling: true, LayerNormDepths: []int{1, 2, 0, 4}},
+		"layernorm_depths is given, and layernorm_scaling is false": {LayerNormDepths: []int{1, 2, 2, 4}},
+	} {
+		m := m
+		m.LayerNormScaling, m.LayerNormDepths = x.LayerNormScaling, x.LayerNormDepths
+		if ps := m.Check(); len(ps) != 1 || ps[0].What != want {
+			t.Errorf("%v, not %s", ps, want)
+		}
+	}
+}
+
+// TestFold folds the factors of LayerNorm scaling into the gains of the norms before the branches, and nothing else.
+func TestFold(t *testing.T) {
+	m := tiny(llama)
+	m.LayerNormScaling, m.LayerNormDepths = true, []int{1, 2, 2, 7}
+	for _, p := range m.Declare([]string{"a", "b", "c", "d"}) {
+		want := 1.0
+		if p.Layer > 0 && (strings.HasSuffix(p.Name, "input_layernorm.weight") || strings.HasSuffix(p.Name, "post_attention_layernorm.weight")) {
+			want = 1 / math.Sqrt(float64([]int{1, 2, 2, 7}[p.Layer]))
+		}
+		v := []float32{3}
+		if m.Fold(p, v, gpu.F32); v[0] != float32(want)*3 || m.Folds(p) != (want != 1) {
+			t.Errorf("%s became %g", p.Name, v[0])
+		}
+	}
+	if f := m.Folded(); f.LayerNormScaling || len(f.Check()) > 0 {
+		t.Errorf("%+v", f.Config)
 	}
 }
 
@@ -241,7 +318,7 @@ func TestWith(t *testing.T) {
 	if got.HiddenSize != 32 || m.HiddenSize != 8 || got.NumHiddenLayers != 2 || m.NumHiddenLayers != 4 {
 		t.Errorf("%+v", got.Config)
 	}
-	grown := m.Grown([]int{0, 0, 1, 2, 3})
+	grown := m.Grown([]int{0, 0, 1, 2, 3}, all)
 	if same := grown.With(map[string]int{"num_hidden_layers": 5}); !slices.Equal(same.NoRopeLayers, grown.NoRopeLayers) {
 		t.Errorf("%v became %v", grown.NoRopeLayers, same.NoRopeLayers)
 	}

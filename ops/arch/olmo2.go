@@ -10,6 +10,6 @@ var _ = register(&Architecture{
 		tieWordEmbeddings, attentionBias, initializerRange,
 	},
 	Features: Features{QKNorm: QKNormWhole, PostNorm: true},
-	never:    []string{"mlp_bias"},
+	never:    []string{"mlp_bias", "layernorm_scaling"},
 	neutral:  map[string]string{"qk_norm": "true", "qk_layernorm": "true", "use_qk_norm": "true"},
 })

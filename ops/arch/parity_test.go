@@ -5,6 +5,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"stepflow/gpu"
@@ -219,11 +220,12 @@ func near(t *testing.T, what string, got, want []float32, tol float64) {
 	}
 }
 
-// each calls f with every fixture, and requires one of each architecture but Llama, whose fixtures the runtime has.
+// each calls f with every fixture, and requires one of each architecture. Of Llama it has LayerNorm scaling; the runtime has
+// others.
 func each(t *testing.T, f func(t *testing.T, name string, x fixture)) {
 	entries, err := os.ReadDir(fixtures)
 	must(t, err)
-	tried := map[string]bool{"llama": true}
+	tried := map[string]bool{}
 	for _, e := range entries {
 		t.Run(e.Name(), func(t *testing.T) {
 			x := openFixture(t, e.Name())
@@ -283,6 +285,36 @@ func TestParity(t *testing.T) {
 	}
 }
 
+// TestFoldedModelIsTheSame compares the logits of a model with LayerNorm scaling with those of the plain one of folded gains,
+// bit for bit.
+func TestFoldedModelIsTheSame(t *testing.T) {
+	x := openFixture(t, "llama_lns")
+	_, batch, seq := x.ids(t, "ids")
+	logits := func(m arch.Model, fold bool) []float32 {
+		named := map[string]ops.Param{}
+		for _, p := range params(m) {
+			named[p.Name] = p
+		}
+		r := start(t, machines["cpu"](t), m, batch, seq, func(name string) []float32 {
+			v, err := x.weights.Float32(name)
+			must(t, err)
+			if fold {
+				x.model.Fold(named[name], v, gpu.F32)
+			}
+			return v
+		})
+		r.compute(x)
+		return r.get("logits")
+	}
+	want := logits(x.model, false)
+	if !slices.Equal(logits(x.model.Folded(), true), want) {
+		t.Error("other logits")
+	}
+	if slices.Equal(logits(x.model.Folded(), false), want) {
+		t.Error("the factors change nothing")
+	}
+}
+
 // TestNewLayersAreTheIdentity puts a copy of a layer above it with its residual outputs at zero: the logits stay, and
 // the tensors at zero get gradients that are no larger than those of the layer they are copied from.
 func TestNewLayersAreTheIdentity(t *testing.T) {
@@ -291,7 +323,7 @@ func TestNewLayersAreTheIdentity(t *testing.T) {
 		for i := range x.model.NumHiddenLayers {
 			from = append(from, i)
 		}
-		deeper := x.model.Grown(from)
+		deeper := x.model.Grown(from, func(i int) bool { return i != 1 })
 		source := map[string]string{}
 		zero := map[string]bool{}
 		for _, p := range params(deeper) {
@@ -337,13 +369,24 @@ func TestExportedConfigs(t *testing.T) {
 	each(t, func(t *testing.T, name string, x fixture) {
 		dir := filepath.Join(out, name)
 		must(t, os.MkdirAll(dir, 0o755))
-		b, err := x.model.ConfigJSON(map[string]any{"bos_token_id": nil, "eos_token_id": 0, "pad_token_id": nil, "dtype": "float32"})
+		b, err := x.model.Folded().ConfigJSON(map[string]any{"bos_token_id": nil, "eos_token_id": 0, "pad_token_id": nil, "dtype": "float32"})
 		must(t, err)
 		must(t, os.WriteFile(filepath.Join(dir, "config.json"), b, 0o644))
-		for _, file := range []string{"model.safetensors", "expected.safetensors"} {
-			b, err := os.ReadFile(filepath.Join(fixtures, name, file))
-			must(t, err)
-			must(t, os.WriteFile(filepath.Join(dir, file), b, 0o644))
+		b, err = os.ReadFile(filepath.Join(fixtures, name, "expected.safetensors"))
+		must(t, err)
+		must(t, os.WriteFile(filepath.Join(dir, "expected.safetensors"), b, 0o644))
+		var weights []checkpoint.Tensor
+		for _, p := range params(x.model) {
+			weights = append(weights, checkpoint.Tensor{Name: p.Name, Shape: p.Shape, DType: gpu.F32, Data: func() ([]byte, error) {
+				v, err := x.weights.Float32(p.Name)
+				x.model.Fold(p, v, gpu.F32)
+				return gpu.Float32Bytes(v, gpu.F32), err
+			}})
 		}
+		part := checkpoint.Tensors(checkpoint.ModelFile, weights)
+		f, err := os.Create(filepath.Join(dir, part.Name))
+		must(t, err)
+		must(t, part.Fill(f))
+		must(t, f.Close())
 	})
 }

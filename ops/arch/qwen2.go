@@ -6,7 +6,8 @@ var _ = register(&Architecture{
 	Fields: []Field{
 		vocabSize, hiddenSize, intermediateSize, numHiddenLayers, numAttentionHeads, numKeyValueHeads, headDim,
 		hiddenAct, maxPositionEmbeddings.defaultTo(32768), rmsNormEps, ropeTheta, ropeScaling,
-		tieWordEmbeddings, initializerRange,
+		tieWordEmbeddings, initializerRange, layerNormScaling,
+		layerNormDepths,
 	},
 	Features: Features{QKVBias: true},
 	absent:   qwenAbsent,

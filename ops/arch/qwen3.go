@@ -7,7 +7,8 @@ var _ = register(&Architecture{
 	Fields: []Field{
 		vocabSize, hiddenSize, intermediateSize, numHiddenLayers, numAttentionHeads, numKeyValueHeads,
 		headDim.defaultTo(128), hiddenAct, maxPositionEmbeddings.defaultTo(32768), rmsNormEps, ropeTheta,
-		ropeScaling, tieWordEmbeddings, attentionBias, initializerRange,
+		ropeScaling, tieWordEmbeddings, attentionBias, initializerRange, layerNormScaling,
+		layerNormDepths,
 	},
 	Features: Features{QKNorm: QKNormPerHead},
 	absent:   qwenAbsent,

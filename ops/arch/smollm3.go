@@ -8,7 +8,7 @@ var _ = register(&Architecture{
 		vocabSize, hiddenSize, intermediateSize, numHiddenLayers, numAttentionHeads, numKeyValueHeads, headDim,
 		hiddenAct, maxPositionEmbeddings.defaultTo(32768), rmsNormEps, ropeTheta.defaultTo(2e6), ropeScaling,
 		tieWordEmbeddings.defaultTo(true), attentionBias, mlpBias, initializerRange, noRopeLayerInterval,
-		noRopeLayers,
+		noRopeLayers, layerNormScaling, layerNormDepths,
 	},
 	absent:  map[string]string{"num_key_value_heads": "4"},
 	window:  &window{keys: true, usual: func(c Config, k windowKeys) bool { return k.use && c.skipsRope() }},

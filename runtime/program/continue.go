@@ -24,7 +24,8 @@ func (s *Stage) Continue(from *Stage, spec *growth.Spec) (err error) {
 		return err
 	}
 	s.Layers, s.Params = s.Growth.Layers, s.Growth.Params
-	s.Model = from.Model.Grown(growth.Alike(s.Layers)).With(s.Growth.Config)
+	kept := func(i int) bool { return s.Layers[i].Old >= 0 }
+	s.Model = from.Model.Grown(growth.Alike(s.Layers), kept).With(s.Growth.Config)
 	return nil
 }
 

@@ -1,4 +1,4 @@
-"""Writes tiny models of each architecture but Llama, with what transformers computes with them: logits, loss and all gradients.
+"""Writes tiny models of each architecture, of Llama one with LayerNorm scaling, with what transformers computes with them: logits, loss and all gradients.
 
 usage: arch_fixture.py FOLDER
        arch_fixture.py -exported FOLDER   compares what transformers computes with config.json as stepflow writes it
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM, MistralConfig, Olmo2Config, Qwen2Config, Qwen3Config, SmolLM3Config
+from transformers import AutoModelForCausalLM, LlamaConfig, MistralConfig, Olmo2Config, Qwen2Config, Qwen3Config, SmolLM3Config
 
 BATCH, SEQ = 2, 10
 torch.use_deterministic_algorithms(True)
@@ -17,6 +17,7 @@ PLAIN = dict(vocab_size=29, hidden_size=16, intermediate_size=20, num_hidden_lay
              max_position_embeddings=64, initializer_range=0.2, bos_token_id=0, eos_token_id=0, pad_token_id=None)
 YARN = dict(rope_type="yarn", rope_theta=10000.0, factor=4.0, original_max_position_embeddings=16)
 CONFIGS = {
+    "llama_lns": LlamaConfig(**PLAIN | dict(num_hidden_layers=3), layernorm_scaling=True, layernorm_depths=[1, 3, 2]),
     "mistral": MistralConfig(**PLAIN, sliding_window=None, head_dim=6),
     "qwen2": Qwen2Config(**PLAIN, tie_word_embeddings=True),
     "qwen3": Qwen3Config(**PLAIN, head_dim=6, rope_parameters=YARN),
@@ -28,6 +29,13 @@ CONFIGS = {
 }
 
 
+def scale_norms(model):
+    """LayerNorm scaling as its authors do it: what a norm of layer l gives, times 1/sqrt(l)."""
+    for layer, l in zip(model.model.layers, getattr(model.config, "layernorm_depths", [])):
+        for norm in (layer.input_layernorm, layer.post_attention_layernorm):
+            norm.register_forward_hook(lambda module, args, y, l=l: y / l**0.5)
+
+
 def make(out):
     for name, cfg in CONFIGS.items():
         torch.manual_seed(1)
@@ -36,6 +44,7 @@ def make(out):
         for n, p in model.named_parameters():  # gains and biases that matter
             if "norm" in n or n.endswith(".bias"):
                 p.data += 0.3 * torch.randn_like(p)
+        scale_norms(model)
         folder = out / name
         model.save_pretrained(folder)
         (folder / "generation_config.json").unlink(missing_ok=True)

@@ -114,7 +114,7 @@ func (g *ggufFile) parts(ctx context.Context, tok *tokenizer.Tokenizer, f *resul
 			return nil, err
 		}
 		x := gpu.BytesFloat32(b, g.Stage.DType)
-		shape, _ := f.Shape(name)
+		shape, _ := f.weights.Shape(name)
 		flaw.LookAt(name, shape, int(from), x)
 		return x, nil
 	}

@@ -88,7 +88,7 @@ func (h *huggingFace) parts(ctx context.Context, tok *tokenizer.Tokenizer, from 
 	if err != nil {
 		return nil, err
 	}
-	shards, err := h.shards(ctx, from.File, flaw)
+	shards, err := h.shards(ctx, from, flaw)
 	return append(parts, shards...), err
 }
 
@@ -98,7 +98,7 @@ func (h *huggingFace) besides(tok *tokenizer.Tokenizer) ([]checkpoint.Part, erro
 	if err != nil {
 		return nil, err
 	}
-	cfg, err := model.ConfigJSON(h.Stage.Model, tok, h.Stage.DType)
+	cfg, err := model.ConfigJSON(h.Stage.Model.Folded(), tok, h.Stage.DType)
 	if err != nil {
 		return nil, err
 	}
@@ -158,9 +158,9 @@ func specialTokens(tok *tokenizer.Tokenizer) map[string]string {
 	return m
 }
 
-// shards returns the tensors of a checkpoint as one file, or as several below the shard size with an index, in Hugging
+// shards returns the weights of a result as one file, or as several below the shard size with an index, in Hugging
 // Face's layout.
-func (h *huggingFace) shards(ctx context.Context, f *checkpoint.File, flaw *forward.Flaw) (parts []checkpoint.Part,
+func (h *huggingFace) shards(ctx context.Context, f *result, flaw *forward.Flaw) (parts []checkpoint.Part,
 	err error) {
 	lists := h.split()
 	var total int64

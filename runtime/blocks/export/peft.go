@@ -1,13 +1,9 @@
 package export
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
-	"path/filepath"
 	"strconv"
 
 	"github.com/hashicorp/hcl/v2"
@@ -60,6 +56,9 @@ func (a *adapterFolder) plan(p *blocks.Planned, d *dsl.Decoded) hcl.Diagnostics 
 		if a.revision == "main" {
 			a.revision = ""
 		}
+	}
+	if a.base != "" && s.Model.LayerNormScaling {
+		a.base = "" // the folder of a model with factors that PEFT does not know
 	}
 	if name := d.Str("base_model_name_or_path"); name != "" {
 		a.base, a.revision, a.onHub = name, "", false
@@ -204,7 +203,7 @@ func (a *adapterFolder) parts(ctx context.Context, tok *tokenizer.Tokenizer, fro
 	if err != nil {
 		return nil, err
 	}
-	read := func(f *checkpoint.File, p ops.Param, name string, as gpu.DType) checkpoint.Tensor {
+	read := func(f tensorFile, p ops.Param, name string, as gpu.DType) checkpoint.Tensor {
 		return checkpoint.Tensor{Name: checkpoint.AdapterPrefix + p.Name, Shape: p.Shape, DType: as, Data: func() ([]byte, error) {
 			if ctx.Err() != nil {
 				return nil, ctx.Err()
@@ -220,38 +219,10 @@ func (a *adapterFolder) parts(ctx context.Context, tok *tokenizer.Tokenizer, fro
 		tensors = append(tensors, read(kept, p, checkpoint.AdapterPrefix+p.Name, a.adapterType(p)))
 	}
 	for _, p := range beside {
-		tensors = append(tensors, read(from.File, p, p.Name, a.Stage.DType))
+		tensors = append(tensors, read(from, p, p.Name, a.Stage.DType))
 	}
 	return append(parts, checkpoint.Bytes(checkpoint.AdapterConfigFile, append(b, '\n')),
 		checkpoint.Tensors(checkpoint.AdapterFile, tensors)), nil
-}
-
-// result is what a stage made.
-type result struct {
-	*checkpoint.File // its weights
-	dir              string
-	kept             *checkpoint.File // its adapters; nil where they were not opened
-}
-
-// adapters opens the adapters that were merged into the weights.
-func (r *result) adapters() (*checkpoint.File, error) {
-	path := filepath.Join(r.dir, checkpoint.MergedAdapterFile)
-	f, err := checkpoint.Open(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%s is not there: an earlier stepflow made this result, and dropped the adapters once they were merged. "+
-			"apply with -replace trains the stage again", path)
-	}
-	r.kept = f
-	return f, err
-}
-
-// Close closes the files.
-func (r *result) Close() error {
-	err := r.File.Close()
-	if r.kept != nil {
-		err = cmp.Or(r.kept.Close(), err)
-	}
-	return err
 }
 
 // tokenizerNames lists the files of the tokenizer, its template among them.

@@ -3,7 +3,6 @@ package export
 import (
 	"context"
 	"encoding/json"
-	"path/filepath"
 	"time"
 
 	"stepflow/dsl"
@@ -38,11 +37,10 @@ func (e *Export) Run(ctx context.Context, r *blocks.Run) error {
 	if err != nil {
 		return err
 	}
-	f, err := checkpoint.Open(filepath.Join(dir, checkpoint.ModelFile))
+	from, err := openResult(dir, e.Stage)
 	if err != nil {
 		return err
 	}
-	from := &result{File: f, dir: dir}
 	defer from.Close()
 	var flaw forward.Flaw
 	parts, err := e.form.parts(ctx, tok, from, &flaw)

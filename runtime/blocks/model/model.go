@@ -76,7 +76,9 @@ func plan(ctx context.Context, p *blocks.Planned, d *dsl.Decoded) (map[string]ct
 	known := map[string]cty.Value{"layer_parameters": blocks.Number(m.LayerParams()),
 		"num_parameters": blocks.Number(ops.Count(m.Declare(make([]string, m.NumHiddenLayers)), nil))}
 	for _, f := range m.Arch.Fields {
-		p.Hashed[f.Name] = f.Show(m.Config) // the same for a default, whether it is written out or not
+		if !f.Silent(m.Config) {
+			p.Hashed[f.Name] = f.Show(m.Config) // the same for a default, whether it is written out or not
+		}
 		if n, ok := f.Value(m.Config).(int); ok && f.Export {
 			known[f.Name] = blocks.Number(n)
 		}

@@ -93,10 +93,13 @@ func (s *Stage) grow(up *Stage, block *dsl.Decoded) hcl.Diagnostics {
 	return nil
 }
 
-// compareWith warns where the stage has grown to more layers than its model block has, or to as many that differ.
+// compareWith warns where the stage has grown to more layers than its model block has, or to as many that differ. The factors
+// of LayerNorm scaling differ wherever layers do not grow on top.
 func (s *Stage) compareWith(root *model.Model, p *blocks.Planned) {
 	s.tooDeep(root, p)
-	attr, same := arch.SameArchitecture(s.Model, root.Model)
+	here, there := s.Model, root.Model
+	here.LayerNormDepths, there.LayerNormDepths = nil, nil
+	attr, same := arch.SameArchitecture(here, there)
 	if s.Grow == nil || len(s.Layers) != root.NumHiddenLayers || same {
 		return
 	}
