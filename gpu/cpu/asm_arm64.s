@@ -1200,8 +1200,8 @@ loop:
 	FMOVS F1, mostV+108(FP)
 	RET
 
-// func adamNEON(n int, y *float32, om *float32, ov *float32, grad *float32, m *float32, v *float32, k float32, b1 float32, c1 float32, b2 float32, c2 float32, bias float32, eps float32)
-TEXT ·adamNEON(SB), NOSPLIT, $0-84
+// func adamNEON(n int, y *float32, om *float32, ov *float32, grad *float32, m *float32, v *float32, k float32, b1 float32, c1 float32, b2 float32, c2 float32, bias float32, eps float32) (mostM, mostV float32)
+TEXT ·adamNEON(SB), NOSPLIT, $0-96
 	MOVD n+0(FP), R0
 	MOVD y+8(FP), R1
 	MOVD om+16(FP), R2
@@ -1210,37 +1210,43 @@ TEXT ·adamNEON(SB), NOSPLIT, $0-84
 	MOVD m+40(FP), R5
 	MOVD v+48(FP), R6
 	MOVD $consts<>(SB), R20
+	FMOVQ 0(R20), F0
+	FMOVQ 0(R20), F1
 loop:
-	FMOVS k+56(FP), F0
-	VDUP V0.S[0], V0.S4
-	VLD1 (R4), [V1.S4]
-	WORD $0x6e21dc00 // FMUL V0.4S, V0.4S, V1.4S
-	FMOVS b1+60(FP), F1
-	VDUP V1.S[0], V1.S4
-	VLD1 (R5), [V2.S4]
-	WORD $0x6e22dc21 // FMUL V1.4S, V1.4S, V2.4S
-	FMOVS c1+64(FP), F2
+	FMOVS k+56(FP), F2
 	VDUP V2.S[0], V2.S4
-	WORD $0x4e22cc01 // FMLA V1.4S, V0.4S, V2.4S
-	FMOVS c2+72(FP), F3
+	VLD1 (R4), [V3.S4]
+	WORD $0x6e23dc42 // FMUL V2.4S, V2.4S, V3.4S
+	FMOVS b1+60(FP), F3
 	VDUP V3.S[0], V3.S4
-	WORD $0x6e23dc02 // FMUL V2.4S, V0.4S, V3.4S
-	FMOVS b2+68(FP), F3
-	VDUP V3.S[0], V3.S4
-	VLD1 (R6), [V4.S4]
+	VLD1 (R5), [V4.S4]
 	WORD $0x6e24dc63 // FMUL V3.4S, V3.4S, V4.4S
-	WORD $0x4e20cc43 // FMLA V3.4S, V2.4S, V0.4S
-	VST1 [V1.S4], (R2)
-	VST1 [V3.S4], (R3)
-	FMOVS bias+76(FP), F4
+	FMOVS c1+64(FP), F4
 	VDUP V4.S[0], V4.S4
-	WORD $0x6e24dc22 // FMUL V2.4S, V1.4S, V4.4S
-	WORD $0x6ea1f864 // FSQRT V4.4S, V3.4S
-	FMOVS eps+80(FP), F5
+	WORD $0x4e24cc43 // FMLA V3.4S, V2.4S, V4.4S
+	FMOVS c2+72(FP), F5
 	VDUP V5.S[0], V5.S4
-	WORD $0x4e25d484 // FADD V4.4S, V4.4S, V5.4S
-	WORD $0x6e24fc42 // FDIV V2.4S, V2.4S, V4.4S
-	VST1 [V2.S4], (R1)
+	WORD $0x6e25dc44 // FMUL V4.4S, V2.4S, V5.4S
+	FMOVS b2+68(FP), F5
+	VDUP V5.S[0], V5.S4
+	VLD1 (R6), [V6.S4]
+	WORD $0x6e26dca5 // FMUL V5.4S, V5.4S, V6.4S
+	WORD $0x4e22cc85 // FMLA V5.4S, V4.4S, V2.4S
+	VST1 [V3.S4], (R2)
+	VST1 [V5.S4], (R3)
+	FMOVS bias+76(FP), F6
+	VDUP V6.S[0], V6.S4
+	WORD $0x6e26dc64 // FMUL V4.4S, V3.4S, V6.4S
+	WORD $0x6ea1f8a6 // FSQRT V6.4S, V5.4S
+	FMOVS eps+80(FP), F7
+	VDUP V7.S[0], V7.S4
+	WORD $0x4e27d4c6 // FADD V6.4S, V6.4S, V7.4S
+	WORD $0x6e26fc84 // FDIV V4.4S, V4.4S, V6.4S
+	VST1 [V4.S4], (R1)
+	WORD $0x6ea0f864 // FNEG V4.4S, V3.4S
+	WORD $0x4e24f464 // FMAX V4.4S, V3.4S, V4.4S
+	WORD $0x4e20f480 // FMAX V0.4S, V4.4S, V0.4S
+	WORD $0x4e21f4a1 // FMAX V1.4S, V5.4S, V1.4S
 	ADD $16, R1
 	ADD $16, R2
 	ADD $16, R3
@@ -1249,6 +1255,16 @@ loop:
 	ADD $16, R6
 	SUBS $4, R0
 	BGT loop
+	VEXT $8, V0.B16, V0.B16, V4.B16
+	WORD $0x4e24f400 // FMAX V0.4S, V0.4S, V4.4S
+	VDUP V0.S[1], V4.S4
+	WORD $0x4e24f400 // FMAX V0.4S, V0.4S, V4.4S
+	VEXT $8, V1.B16, V1.B16, V4.B16
+	WORD $0x4e24f421 // FMAX V1.4S, V1.4S, V4.4S
+	VDUP V1.S[1], V4.S4
+	WORD $0x4e24f421 // FMAX V1.4S, V1.4S, V4.4S
+	FMOVS F0, mostM+88(FP)
+	FMOVS F1, mostV+92(FP)
 	RET
 
 DATA consts<>+0(SB)/8, $0xff800000ff800000

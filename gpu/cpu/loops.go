@@ -198,7 +198,8 @@ func adamwLoop(ow, om, ov, w, grad, m, v []float32, k, b1, c1, b2, c2, r1, r2, e
 }
 
 // adamLoop is adamw's direction in y, with the gradient times k, and the bias corrections in one factor.
-func adamLoop(y, om, ov, grad, m, v []float32, k, b1, c1, b2, c2, bias, eps float32) {
+func adamLoop(y, om, ov, grad, m, v []float32, k, b1, c1, b2, c2, bias, eps float32) (mostM, mostV float32) {
+	mostM, mostV = float32(math.Inf(-1)), float32(math.Inf(-1))
 	for i := range y {
 		x := k * grad[i]
 		a := b1*m[i] + c1*x
@@ -206,5 +207,8 @@ func adamLoop(y, om, ov, grad, m, v []float32, k, b1, c1, b2, c2, bias, eps floa
 		om[i] = a
 		ov[i] = b
 		y[i] = bias * a / (sqrt32(b) + eps)
+		mostM = max(mostM, max(a, -a))
+		mostV = max(mostV, b)
 	}
+	return mostM, mostV
 }

@@ -295,20 +295,24 @@ var loopsAVX512 = loopTable{
 		}
 		return mostM, mostV
 	},
-	adam: func(y, om, ov, grad, m, v []float32, k, b1, c1, b2, c2, bias, eps float32) {
+	adam: func(y, om, ov, grad, m, v []float32, k, b1, c1, b2, c2, bias, eps float32) (mostM, mostV float32) {
 		n := len(y)
 		whole := n &^ 15
-		if whole > 0 {
-			_ = om[whole-1]
-			_ = ov[whole-1]
-			_ = grad[whole-1]
-			_ = m[whole-1]
-			_ = v[whole-1]
-			adamAVX512(whole, &y[0], &om[0], &ov[0], &grad[0], &m[0], &v[0], k, b1, c1, b2, c2, bias, eps)
+		if whole == 0 {
+			return adamLoop(y[whole:], om[whole:], ov[whole:], grad[whole:], m[whole:], v[whole:], k, b1, c1, b2, c2, bias, eps)
 		}
+		_ = om[whole-1]
+		_ = ov[whole-1]
+		_ = grad[whole-1]
+		_ = m[whole-1]
+		_ = v[whole-1]
+		mostM, mostV = adamAVX512(whole, &y[0], &om[0], &ov[0], &grad[0], &m[0], &v[0], k, b1, c1, b2, c2, bias, eps)
 		if whole < n {
-			adamLoop(y[whole:], om[whole:], ov[whole:], grad[whole:], m[whole:], v[whole:], k, b1, c1, b2, c2, bias, eps)
+			mostMRest, mostVRest := adamLoop(y[whole:], om[whole:], ov[whole:], grad[whole:], m[whole:], v[whole:], k, b1, c1, b2, c2, bias, eps)
+			mostM = max(mostM, mostMRest)
+			mostV = max(mostV, mostVRest)
 		}
+		return mostM, mostV
 	},
 }
 
@@ -379,7 +383,7 @@ func emaAVX512(n int, y, z, a, b *float32, s, t, u, w float32) (most float32)
 func adamwAVX512(n int, ow, om, ov, w, grad, m, v *float32, k, b1, c1, b2, c2, r1, r2, eps, lr, keep float32) (mostM, mostV float32)
 
 //go:noescape
-func adamAVX512(n int, y, om, ov, grad, m, v *float32, k, b1, c1, b2, c2, bias, eps float32)
+func adamAVX512(n int, y, om, ov, grad, m, v *float32, k, b1, c1, b2, c2, bias, eps float32) (mostM, mostV float32)
 
 var loopsAVX2 = loopTable{
 	add: func(y, a, b []float32) {
@@ -672,20 +676,24 @@ var loopsAVX2 = loopTable{
 		}
 		return mostM, mostV
 	},
-	adam: func(y, om, ov, grad, m, v []float32, k, b1, c1, b2, c2, bias, eps float32) {
+	adam: func(y, om, ov, grad, m, v []float32, k, b1, c1, b2, c2, bias, eps float32) (mostM, mostV float32) {
 		n := len(y)
 		whole := n &^ 7
-		if whole > 0 {
-			_ = om[whole-1]
-			_ = ov[whole-1]
-			_ = grad[whole-1]
-			_ = m[whole-1]
-			_ = v[whole-1]
-			adamAVX2(whole, &y[0], &om[0], &ov[0], &grad[0], &m[0], &v[0], k, b1, c1, b2, c2, bias, eps)
+		if whole == 0 {
+			return adamLoop(y[whole:], om[whole:], ov[whole:], grad[whole:], m[whole:], v[whole:], k, b1, c1, b2, c2, bias, eps)
 		}
+		_ = om[whole-1]
+		_ = ov[whole-1]
+		_ = grad[whole-1]
+		_ = m[whole-1]
+		_ = v[whole-1]
+		mostM, mostV = adamAVX2(whole, &y[0], &om[0], &ov[0], &grad[0], &m[0], &v[0], k, b1, c1, b2, c2, bias, eps)
 		if whole < n {
-			adamLoop(y[whole:], om[whole:], ov[whole:], grad[whole:], m[whole:], v[whole:], k, b1, c1, b2, c2, bias, eps)
+			mostMRest, mostVRest := adamLoop(y[whole:], om[whole:], ov[whole:], grad[whole:], m[whole:], v[whole:], k, b1, c1, b2, c2, bias, eps)
+			mostM = max(mostM, mostMRest)
+			mostV = max(mostV, mostVRest)
 		}
+		return mostM, mostV
 	},
 }
 
@@ -756,4 +764,4 @@ func emaAVX2(n int, y, z, a, b *float32, s, t, u, w float32) (most float32)
 func adamwAVX2(n int, ow, om, ov, w, grad, m, v *float32, k, b1, c1, b2, c2, r1, r2, eps, lr, keep float32) (mostM, mostV float32)
 
 //go:noescape
-func adamAVX2(n int, y, om, ov, grad, m, v *float32, k, b1, c1, b2, c2, bias, eps float32)
+func adamAVX2(n int, y, om, ov, grad, m, v *float32, k, b1, c1, b2, c2, bias, eps float32) (mostM, mostV float32)

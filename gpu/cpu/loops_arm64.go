@@ -295,20 +295,24 @@ var loopsNEON = loopTable{
 		}
 		return mostM, mostV
 	},
-	adam: func(y, om, ov, grad, m, v []float32, k, b1, c1, b2, c2, bias, eps float32) {
+	adam: func(y, om, ov, grad, m, v []float32, k, b1, c1, b2, c2, bias, eps float32) (mostM, mostV float32) {
 		n := len(y)
 		whole := n &^ 3
-		if whole > 0 {
-			_ = om[whole-1]
-			_ = ov[whole-1]
-			_ = grad[whole-1]
-			_ = m[whole-1]
-			_ = v[whole-1]
-			adamNEON(whole, &y[0], &om[0], &ov[0], &grad[0], &m[0], &v[0], k, b1, c1, b2, c2, bias, eps)
+		if whole == 0 {
+			return adamLoop(y[whole:], om[whole:], ov[whole:], grad[whole:], m[whole:], v[whole:], k, b1, c1, b2, c2, bias, eps)
 		}
+		_ = om[whole-1]
+		_ = ov[whole-1]
+		_ = grad[whole-1]
+		_ = m[whole-1]
+		_ = v[whole-1]
+		mostM, mostV = adamNEON(whole, &y[0], &om[0], &ov[0], &grad[0], &m[0], &v[0], k, b1, c1, b2, c2, bias, eps)
 		if whole < n {
-			adamLoop(y[whole:], om[whole:], ov[whole:], grad[whole:], m[whole:], v[whole:], k, b1, c1, b2, c2, bias, eps)
+			mostMRest, mostVRest := adamLoop(y[whole:], om[whole:], ov[whole:], grad[whole:], m[whole:], v[whole:], k, b1, c1, b2, c2, bias, eps)
+			mostM = max(mostM, mostMRest)
+			mostV = max(mostV, mostVRest)
 		}
+		return mostM, mostV
 	},
 }
 
@@ -379,4 +383,4 @@ func emaNEON(n int, y, z, a, b *float32, s, t, u, w float32) (most float32)
 func adamwNEON(n int, ow, om, ov, w, grad, m, v *float32, k, b1, c1, b2, c2, r1, r2, eps, lr, keep float32) (mostM, mostV float32)
 
 //go:noescape
-func adamNEON(n int, y, om, ov, grad, m, v *float32, k, b1, c1, b2, c2, bias, eps float32)
+func adamNEON(n int, y, om, ov, grad, m, v *float32, k, b1, c1, b2, c2, bias, eps float32) (mostM, mostV float32)

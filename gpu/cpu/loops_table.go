@@ -26,7 +26,7 @@ type loopTable struct {
 	raise      func(y, a []float32)
 	ema        func(y, z, a, b []float32, s, t, u, w float32) (most float32)
 	adamw      func(ow, om, ov, w, grad, m, v []float32, k, b1, c1, b2, c2, r1, r2, eps, lr, keep float32) (mostM, mostV float32)
-	adam       func(y, om, ov, grad, m, v []float32, k, b1, c1, b2, c2, bias, eps float32)
+	adam       func(y, om, ov, grad, m, v []float32, k, b1, c1, b2, c2, bias, eps float32) (mostM, mostV float32)
 }
 
 var portableLoops = loopTable{addLoop, mulLoop, scaleLoop, blendLoop, mul3Loop, addMulLoop, sumLoop, maxLoop, absMaxLoop, dotLoop, dot3Loop, normGradLoop, rotateLoop, expSumLoop, expScaleLoop, swigluLoop, swigluGradLoop, scoreExpLoop, scoreGradLoop, raiseLoop, emaLoop, adamwLoop, adamLoop}

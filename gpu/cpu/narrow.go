@@ -213,17 +213,21 @@ func bindNarrowAdam(d *Device, l *loaded, x *gpu.Launch) func() {
 	coef, hyper, a := l.f32(x.In[3]), l.f32(x.In[4]), x.Attrs
 	of := func(o gpu.Operand) wide { return wide{l.buffer(o), tensor.In(o.Type.Shape)} }
 	g, y, m, v := of(x.In[0]), of(x.Out[0]), l.moment(x.Out[1]), l.moment(x.Out[2])
-	b1, b2, c1, c2 := float32(a.Beta1), float32(a.Beta2), float32(1-a.Beta1), float32(1-a.Beta2)
-	d.reserveBlocks(4, gpu.CodeBlock)
+	b1, b2, c1, c2, eps := float32(a.Beta1), float32(a.Beta2), float32(1-a.Beta1), float32(1-a.Beta2), float32(a.Eps)
+	d.reserveBlocks(4, blockElems)
 	k := d.variant
 	update := d.inBlocks(tensor.Elems(), func(own *worker, lo, hi int) {
 		to, grad := y.at(lo, hi, own.room[0]), g.load(k, lo, hi, own.room[1])
 		first, second := own.room[2][:hi-lo], own.room[3][:hi-lo]
 		k.load(m, lo, first)
 		k.load(v, lo, second)
-		k.adam(to, first, second, grad, first, second, coef[0], b1, c1, b2, c2, hyper[1], float32(a.Eps))
-		k.keep(m, lo, first, uint32(hyper[3]), gpu.DrawsOfM)
-		k.keep(v, lo, second, uint32(hyper[3]), gpu.DrawsOfV)
+		var mostM, mostV mosts
+		eachBlock(hi-lo, func(i, at, end int) {
+			to, grad, first, second := to[at:end], grad[at:end], first[at:end], second[at:end]
+			mostM[i], mostV[i] = k.adam(to, first, second, grad, first, second, coef[0], b1, c1, b2, c2, hyper[1], eps)
+		})
+		k.keep(m, lo, first, &mostM, uint32(hyper[3]), gpu.DrawsOfM)
+		k.keep(v, lo, second, &mostV, uint32(hyper[3]), gpu.DrawsOfV)
 		y.store(k, lo, to)
 	})
 	padded := y.Cols != y.Stride || x.Out[0].Type.Shape.Elems() > tensor.Elems()
