@@ -4864,7 +4864,7 @@ loop:
 	VZEROUPPER
 	RET
 
-// func blendAVX512(n int, y *float32, a *float32, b *float32, s float32, t float32)
+// func blendAVX512(n int, y *float32, a *float32, b *float32, s, t float32)
 TEXT ·blendAVX512(SB), NOSPLIT, $0-40
 	MOVQ n+0(FP), CX
 	MOVQ y+8(FP), DI
@@ -4997,6 +4997,55 @@ loop:
 	VZEROUPPER
 	RET
 
+// func squaresAVX512(n int, a *float32) (s float32)
+TEXT ·squaresAVX512(SB), NOSPLIT, $0-20
+	MOVQ n+0(FP), CX
+	MOVQ a+8(FP), DI
+	XORQ AX, AX
+	VXORPS Z0, Z0, Z0
+loop:
+	VMOVUPS (DI)(AX*4), Z1
+	VFMADD231PS (DI)(AX*4), Z1, Z0
+	ADDQ $16, AX
+	CMPQ AX, CX
+	JLT loop
+	VEXTRACTF64X4 $1, Z0, Y1
+	VADDPS Y1, Y0, Y0
+	VEXTRACTF128 $1, Y0, X1
+	VADDPS X1, X0, X0
+	VPERMILPS $14, X0, X1
+	VADDPS X1, X0, X0
+	VPERMILPS $1, X0, X1
+	VADDPS X1, X0, X0
+	VMOVSS X0, s+16(FP)
+	VZEROUPPER
+	RET
+
+// func halfSquaresAVX512(n int, a *uint16) (s float32)
+TEXT ·halfSquaresAVX512(SB), NOSPLIT, $0-20
+	MOVQ n+0(FP), CX
+	MOVQ a+8(FP), DI
+	XORQ AX, AX
+	VXORPS Z0, Z0, Z0
+loop:
+	VPMOVZXWD (DI)(AX*2), Z1
+	VPSLLD $16, Z1, Z1
+	VFMADD231PS Z1, Z1, Z0
+	ADDQ $16, AX
+	CMPQ AX, CX
+	JLT loop
+	VEXTRACTF64X4 $1, Z0, Y2
+	VADDPS Y2, Y0, Y0
+	VEXTRACTF128 $1, Y0, X2
+	VADDPS X2, X0, X0
+	VPERMILPS $14, X0, X2
+	VADDPS X2, X0, X0
+	VPERMILPS $1, X0, X2
+	VADDPS X2, X0, X0
+	VMOVSS X0, s+16(FP)
+	VZEROUPPER
+	RET
+
 // func dotAVX512(n int, a *float32, b *float32) (s float32)
 TEXT ·dotAVX512(SB), NOSPLIT, $0-28
 	MOVQ n+0(FP), CX
@@ -5049,7 +5098,7 @@ loop:
 	VZEROUPPER
 	RET
 
-// func normGradAVX512(n int, y *float32, dy *float32, x *float32, w *float32, s float32, k float32)
+// func normGradAVX512(n int, y *float32, dy *float32, x *float32, w *float32, s, k float32)
 TEXT ·normGradAVX512(SB), NOSPLIT, $0-48
 	MOVQ n+0(FP), CX
 	MOVQ y+8(FP), DI
@@ -5146,7 +5195,7 @@ loop:
 	VZEROUPPER
 	RET
 
-// func expScaleAVX512(n int, y *float32, a *float32, shift float32, k float32)
+// func expScaleAVX512(n int, y *float32, a *float32, shift, k float32)
 TEXT ·expScaleAVX512(SB), NOSPLIT, $0-32
 	MOVQ n+0(FP), CX
 	MOVQ y+8(FP), DI
@@ -5377,7 +5426,7 @@ loop:
 	VZEROUPPER
 	RET
 
-// func emaAVX512(n int, y *float32, z *float32, a *float32, b *float32, s float32, t float32, u float32, w float32) (most float32)
+// func emaAVX512(n int, y *float32, z *float32, a *float32, b *float32, s, t, u, w float32) (most float32)
 TEXT ·emaAVX512(SB), NOSPLIT, $0-60
 	MOVQ n+0(FP), CX
 	MOVQ y+8(FP), DI
@@ -5416,7 +5465,7 @@ loop:
 	VZEROUPPER
 	RET
 
-// func adamwAVX512(n int, ow *float32, om *float32, ov *float32, w *float32, grad *float32, m *float32, v *float32, k float32, b1 float32, c1 float32, b2 float32, c2 float32, r1 float32, r2 float32, eps float32, lr float32, keep float32) (mostM, mostV float32)
+// func adamwAVX512(n int, ow *float32, om *float32, ov *float32, w *float32, grad *float32, m *float32, v *float32, k, b1, c1, b2, c2, r1, r2, eps, lr, keep float32) (mostM, mostV float32)
 TEXT ·adamwAVX512(SB), NOSPLIT, $0-112
 	MOVQ n+0(FP), CX
 	MOVQ ow+8(FP), DI
@@ -5485,7 +5534,80 @@ loop:
 	VZEROUPPER
 	RET
 
-// func adamAVX512(n int, y *float32, om *float32, ov *float32, grad *float32, m *float32, v *float32, k float32, b1 float32, c1 float32, b2 float32, c2 float32, bias float32, eps float32)
+// func halfAdamWAVX512(n int, ow *float32, om *float32, ov *float32, w *uint16, grad *uint16, m *float32, v *float32, k, b1, c1, b2, c2, r1, r2, eps, lr, keep float32) (mostM, mostV float32)
+TEXT ·halfAdamWAVX512(SB), NOSPLIT, $0-112
+	MOVQ n+0(FP), CX
+	MOVQ ow+8(FP), DI
+	MOVQ om+16(FP), SI
+	MOVQ ov+24(FP), R8
+	MOVQ w+32(FP), R9
+	MOVQ grad+40(FP), R10
+	MOVQ m+48(FP), R11
+	MOVQ v+56(FP), R12
+	XORQ AX, AX
+	VBROADCASTSS consts<>+0(SB), Z0
+	VBROADCASTSS consts<>+0(SB), Z1
+loop:
+	VBROADCASTSS k+64(FP), Z2
+	VPMOVZXWD (R10)(AX*2), Z3
+	VPSLLD $16, Z3, Z3
+	VMULPS Z3, Z2, Z2
+	VBROADCASTSS b1+68(FP), Z3
+	VMULPS (R11)(AX*4), Z3, Z3
+	VBROADCASTSS c1+72(FP), Z4
+	VFMADD231PS Z4, Z2, Z3
+	VBROADCASTSS c2+80(FP), Z5
+	VMULPS Z5, Z2, Z4
+	VBROADCASTSS b2+76(FP), Z5
+	VMULPS (R12)(AX*4), Z5, Z5
+	VFMADD231PS Z2, Z4, Z5
+	VMOVUPS Z3, (SI)(AX*4)
+	VMOVUPS Z5, (R8)(AX*4)
+	VBROADCASTSS r1+84(FP), Z6
+	VMULPS Z6, Z3, Z4
+	VBROADCASTSS lr+96(FP), Z6
+	VMULPS Z6, Z4, Z4
+	VBROADCASTSS r2+88(FP), Z7
+	VMULPS Z7, Z5, Z6
+	VSQRTPS Z6, Z6
+	VBROADCASTSS eps+92(FP), Z7
+	VADDPS Z7, Z6, Z6
+	VDIVPS Z6, Z4, Z4
+	VBROADCASTSS keep+100(FP), Z6
+	VPMOVZXWD (R9)(AX*2), Z7
+	VPSLLD $16, Z7, Z7
+	VFMSUB231PS Z7, Z6, Z4
+	VMOVUPS Z4, (DI)(AX*4)
+	VXORPS Z6, Z6, Z6
+	VSUBPS Z3, Z6, Z4
+	VMAXPS Z4, Z3, Z4
+	VMAXPS Z0, Z4, Z0
+	VMAXPS Z1, Z5, Z1
+	ADDQ $16, AX
+	CMPQ AX, CX
+	JLT loop
+	VEXTRACTF64X4 $1, Z0, Y4
+	VMAXPS Y4, Y0, Y0
+	VEXTRACTF128 $1, Y0, X4
+	VMAXPS X4, X0, X0
+	VPERMILPS $14, X0, X4
+	VMAXPS X4, X0, X0
+	VPERMILPS $1, X0, X4
+	VMAXPS X4, X0, X0
+	VEXTRACTF64X4 $1, Z1, Y4
+	VMAXPS Y4, Y1, Y1
+	VEXTRACTF128 $1, Y1, X4
+	VMAXPS X4, X1, X1
+	VPERMILPS $14, X1, X4
+	VMAXPS X4, X1, X1
+	VPERMILPS $1, X1, X4
+	VMAXPS X4, X1, X1
+	VMOVSS X0, mostM+104(FP)
+	VMOVSS X1, mostV+108(FP)
+	VZEROUPPER
+	RET
+
+// func adamAVX512(n int, y *float32, om *float32, ov *float32, grad *float32, m *float32, v *float32, k, b1, c1, b2, c2, bias, eps float32)
 TEXT ·adamAVX512(SB), NOSPLIT, $0-84
 	MOVQ n+0(FP), CX
 	MOVQ y+8(FP), DI
@@ -5572,7 +5694,7 @@ loop:
 	VZEROUPPER
 	RET
 
-// func blendAVX2(n int, y *float32, a *float32, b *float32, s float32, t float32)
+// func blendAVX2(n int, y *float32, a *float32, b *float32, s, t float32)
 TEXT ·blendAVX2(SB), NOSPLIT, $0-40
 	MOVQ n+0(FP), CX
 	MOVQ y+8(FP), DI
@@ -5699,6 +5821,51 @@ loop:
 	VZEROUPPER
 	RET
 
+// func squaresAVX2(n int, a *float32) (s float32)
+TEXT ·squaresAVX2(SB), NOSPLIT, $0-20
+	MOVQ n+0(FP), CX
+	MOVQ a+8(FP), DI
+	XORQ AX, AX
+	VXORPS Y0, Y0, Y0
+loop:
+	VMOVUPS (DI)(AX*4), Y1
+	VFMADD231PS (DI)(AX*4), Y1, Y0
+	ADDQ $8, AX
+	CMPQ AX, CX
+	JLT loop
+	VEXTRACTF128 $1, Y0, X1
+	VADDPS X1, X0, X0
+	VPERMILPS $14, X0, X1
+	VADDPS X1, X0, X0
+	VPERMILPS $1, X0, X1
+	VADDPS X1, X0, X0
+	VMOVSS X0, s+16(FP)
+	VZEROUPPER
+	RET
+
+// func halfSquaresAVX2(n int, a *uint16) (s float32)
+TEXT ·halfSquaresAVX2(SB), NOSPLIT, $0-20
+	MOVQ n+0(FP), CX
+	MOVQ a+8(FP), DI
+	XORQ AX, AX
+	VXORPS Y0, Y0, Y0
+loop:
+	VPMOVZXWD (DI)(AX*2), Y1
+	VPSLLD $16, Y1, Y1
+	VFMADD231PS Y1, Y1, Y0
+	ADDQ $8, AX
+	CMPQ AX, CX
+	JLT loop
+	VEXTRACTF128 $1, Y0, X2
+	VADDPS X2, X0, X0
+	VPERMILPS $14, X0, X2
+	VADDPS X2, X0, X0
+	VPERMILPS $1, X0, X2
+	VADDPS X2, X0, X0
+	VMOVSS X0, s+16(FP)
+	VZEROUPPER
+	RET
+
 // func dotAVX2(n int, a *float32, b *float32) (s float32)
 TEXT ·dotAVX2(SB), NOSPLIT, $0-28
 	MOVQ n+0(FP), CX
@@ -5747,7 +5914,7 @@ loop:
 	VZEROUPPER
 	RET
 
-// func normGradAVX2(n int, y *float32, dy *float32, x *float32, w *float32, s float32, k float32)
+// func normGradAVX2(n int, y *float32, dy *float32, x *float32, w *float32, s, k float32)
 TEXT ·normGradAVX2(SB), NOSPLIT, $0-48
 	MOVQ n+0(FP), CX
 	MOVQ y+8(FP), DI
@@ -5842,7 +6009,7 @@ loop:
 	VZEROUPPER
 	RET
 
-// func expScaleAVX2(n int, y *float32, a *float32, shift float32, k float32)
+// func expScaleAVX2(n int, y *float32, a *float32, shift, k float32)
 TEXT ·expScaleAVX2(SB), NOSPLIT, $0-32
 	MOVQ n+0(FP), CX
 	MOVQ y+8(FP), DI
@@ -6073,7 +6240,7 @@ loop:
 	VZEROUPPER
 	RET
 
-// func emaAVX2(n int, y *float32, z *float32, a *float32, b *float32, s float32, t float32, u float32, w float32) (most float32)
+// func emaAVX2(n int, y *float32, z *float32, a *float32, b *float32, s, t, u, w float32) (most float32)
 TEXT ·emaAVX2(SB), NOSPLIT, $0-60
 	MOVQ n+0(FP), CX
 	MOVQ y+8(FP), DI
@@ -6110,7 +6277,7 @@ loop:
 	VZEROUPPER
 	RET
 
-// func adamwAVX2(n int, ow *float32, om *float32, ov *float32, w *float32, grad *float32, m *float32, v *float32, k float32, b1 float32, c1 float32, b2 float32, c2 float32, r1 float32, r2 float32, eps float32, lr float32, keep float32) (mostM, mostV float32)
+// func adamwAVX2(n int, ow *float32, om *float32, ov *float32, w *float32, grad *float32, m *float32, v *float32, k, b1, c1, b2, c2, r1, r2, eps, lr, keep float32) (mostM, mostV float32)
 TEXT ·adamwAVX2(SB), NOSPLIT, $0-112
 	MOVQ n+0(FP), CX
 	MOVQ ow+8(FP), DI
@@ -6175,7 +6342,76 @@ loop:
 	VZEROUPPER
 	RET
 
-// func adamAVX2(n int, y *float32, om *float32, ov *float32, grad *float32, m *float32, v *float32, k float32, b1 float32, c1 float32, b2 float32, c2 float32, bias float32, eps float32)
+// func halfAdamWAVX2(n int, ow *float32, om *float32, ov *float32, w *uint16, grad *uint16, m *float32, v *float32, k, b1, c1, b2, c2, r1, r2, eps, lr, keep float32) (mostM, mostV float32)
+TEXT ·halfAdamWAVX2(SB), NOSPLIT, $0-112
+	MOVQ n+0(FP), CX
+	MOVQ ow+8(FP), DI
+	MOVQ om+16(FP), SI
+	MOVQ ov+24(FP), R8
+	MOVQ w+32(FP), R9
+	MOVQ grad+40(FP), R10
+	MOVQ m+48(FP), R11
+	MOVQ v+56(FP), R12
+	XORQ AX, AX
+	VBROADCASTSS consts<>+0(SB), Y0
+	VBROADCASTSS consts<>+0(SB), Y1
+loop:
+	VBROADCASTSS k+64(FP), Y2
+	VPMOVZXWD (R10)(AX*2), Y3
+	VPSLLD $16, Y3, Y3
+	VMULPS Y3, Y2, Y2
+	VBROADCASTSS b1+68(FP), Y3
+	VMULPS (R11)(AX*4), Y3, Y3
+	VBROADCASTSS c1+72(FP), Y4
+	VFMADD231PS Y4, Y2, Y3
+	VBROADCASTSS c2+80(FP), Y5
+	VMULPS Y5, Y2, Y4
+	VBROADCASTSS b2+76(FP), Y5
+	VMULPS (R12)(AX*4), Y5, Y5
+	VFMADD231PS Y2, Y4, Y5
+	VMOVUPS Y3, (SI)(AX*4)
+	VMOVUPS Y5, (R8)(AX*4)
+	VBROADCASTSS r1+84(FP), Y6
+	VMULPS Y6, Y3, Y4
+	VBROADCASTSS lr+96(FP), Y6
+	VMULPS Y6, Y4, Y4
+	VBROADCASTSS r2+88(FP), Y7
+	VMULPS Y7, Y5, Y6
+	VSQRTPS Y6, Y6
+	VBROADCASTSS eps+92(FP), Y7
+	VADDPS Y7, Y6, Y6
+	VDIVPS Y6, Y4, Y4
+	VBROADCASTSS keep+100(FP), Y6
+	VPMOVZXWD (R9)(AX*2), Y7
+	VPSLLD $16, Y7, Y7
+	VFMSUB231PS Y7, Y6, Y4
+	VMOVUPS Y4, (DI)(AX*4)
+	VXORPS Y6, Y6, Y6
+	VSUBPS Y3, Y6, Y4
+	VMAXPS Y4, Y3, Y4
+	VMAXPS Y0, Y4, Y0
+	VMAXPS Y1, Y5, Y1
+	ADDQ $8, AX
+	CMPQ AX, CX
+	JLT loop
+	VEXTRACTF128 $1, Y0, X4
+	VMAXPS X4, X0, X0
+	VPERMILPS $14, X0, X4
+	VMAXPS X4, X0, X0
+	VPERMILPS $1, X0, X4
+	VMAXPS X4, X0, X0
+	VEXTRACTF128 $1, Y1, X4
+	VMAXPS X4, X1, X1
+	VPERMILPS $14, X1, X4
+	VMAXPS X4, X1, X1
+	VPERMILPS $1, X1, X4
+	VMAXPS X4, X1, X1
+	VMOVSS X0, mostM+104(FP)
+	VMOVSS X1, mostV+108(FP)
+	VZEROUPPER
+	RET
+
+// func adamAVX2(n int, y *float32, om *float32, ov *float32, grad *float32, m *float32, v *float32, k, b1, c1, b2, c2, bias, eps float32)
 TEXT ·adamAVX2(SB), NOSPLIT, $0-84
 	MOVQ n+0(FP), CX
 	MOVQ y+8(FP), DI

@@ -443,7 +443,7 @@ loop:
 	BGT loop
 	RET
 
-// func blendNEON(n int, y *float32, a *float32, b *float32, s float32, t float32)
+// func blendNEON(n int, y *float32, a *float32, b *float32, s, t float32)
 TEXT ·blendNEON(SB), NOSPLIT, $0-40
 	MOVD n+0(FP), R0
 	MOVD y+8(FP), R1
@@ -572,6 +572,46 @@ loop:
 	FMOVS F0, m+16(FP)
 	RET
 
+// func squaresNEON(n int, a *float32) (s float32)
+TEXT ·squaresNEON(SB), NOSPLIT, $0-20
+	MOVD n+0(FP), R0
+	MOVD a+8(FP), R1
+	MOVD $consts<>(SB), R20
+	VEOR V0.B16, V0.B16, V0.B16
+loop:
+	VLD1 (R1), [V1.S4]
+	VLD1 (R1), [V2.S4]
+	WORD $0x4e22cc20 // FMLA V0.4S, V1.4S, V2.4S
+	ADD $16, R1
+	SUBS $4, R0
+	BGT loop
+	VEXT $8, V0.B16, V0.B16, V1.B16
+	WORD $0x4e21d400 // FADD V0.4S, V0.4S, V1.4S
+	VDUP V0.S[1], V1.S4
+	WORD $0x4e21d400 // FADD V0.4S, V0.4S, V1.4S
+	FMOVS F0, s+16(FP)
+	RET
+
+// func halfSquaresNEON(n int, a *uint16) (s float32)
+TEXT ·halfSquaresNEON(SB), NOSPLIT, $0-20
+	MOVD n+0(FP), R0
+	MOVD a+8(FP), R1
+	MOVD $consts<>(SB), R20
+	VEOR V0.B16, V0.B16, V0.B16
+loop:
+	VLD1 (R1), [V1.H4]
+	WORD $0x2e613821 // SHLL V1.4S, V1.4H, #16
+	WORD $0x4e21cc20 // FMLA V0.4S, V1.4S, V1.4S
+	ADD $8, R1
+	SUBS $4, R0
+	BGT loop
+	VEXT $8, V0.B16, V0.B16, V2.B16
+	WORD $0x4e22d400 // FADD V0.4S, V0.4S, V2.4S
+	VDUP V0.S[1], V2.S4
+	WORD $0x4e22d400 // FADD V0.4S, V0.4S, V2.4S
+	FMOVS F0, s+16(FP)
+	RET
+
 // func dotNEON(n int, a *float32, b *float32) (s float32)
 TEXT ·dotNEON(SB), NOSPLIT, $0-28
 	MOVD n+0(FP), R0
@@ -620,7 +660,7 @@ loop:
 	FMOVS F0, s+32(FP)
 	RET
 
-// func normGradNEON(n int, y *float32, dy *float32, x *float32, w *float32, s float32, k float32)
+// func normGradNEON(n int, y *float32, dy *float32, x *float32, w *float32, s, k float32)
 TEXT ·normGradNEON(SB), NOSPLIT, $0-48
 	MOVD n+0(FP), R0
 	MOVD y+8(FP), R1
@@ -745,7 +785,7 @@ loop:
 	FMOVS F0, s+32(FP)
 	RET
 
-// func expScaleNEON(n int, y *float32, a *float32, shift float32, k float32)
+// func expScaleNEON(n int, y *float32, a *float32, shift, k float32)
 TEXT ·expScaleNEON(SB), NOSPLIT, $0-32
 	MOVD n+0(FP), R0
 	MOVD y+8(FP), R1
@@ -1077,7 +1117,7 @@ loop:
 	BGT loop
 	RET
 
-// func emaNEON(n int, y *float32, z *float32, a *float32, b *float32, s float32, t float32, u float32, w float32) (most float32)
+// func emaNEON(n int, y *float32, z *float32, a *float32, b *float32, s, t, u, w float32) (most float32)
 TEXT ·emaNEON(SB), NOSPLIT, $0-60
 	MOVD n+0(FP), R0
 	MOVD y+8(FP), R1
@@ -1120,7 +1160,7 @@ loop:
 	FMOVS F0, most+56(FP)
 	RET
 
-// func adamwNEON(n int, ow *float32, om *float32, ov *float32, w *float32, grad *float32, m *float32, v *float32, k float32, b1 float32, c1 float32, b2 float32, c2 float32, r1 float32, r2 float32, eps float32, lr float32, keep float32) (mostM, mostV float32)
+// func adamwNEON(n int, ow *float32, om *float32, ov *float32, w *float32, grad *float32, m *float32, v *float32, k, b1, c1, b2, c2, r1, r2, eps, lr, keep float32) (mostM, mostV float32)
 TEXT ·adamwNEON(SB), NOSPLIT, $0-112
 	MOVD n+0(FP), R0
 	MOVD ow+8(FP), R1
@@ -1200,7 +1240,89 @@ loop:
 	FMOVS F1, mostV+108(FP)
 	RET
 
-// func adamNEON(n int, y *float32, om *float32, ov *float32, grad *float32, m *float32, v *float32, k float32, b1 float32, c1 float32, b2 float32, c2 float32, bias float32, eps float32)
+// func halfAdamWNEON(n int, ow *float32, om *float32, ov *float32, w *uint16, grad *uint16, m *float32, v *float32, k, b1, c1, b2, c2, r1, r2, eps, lr, keep float32) (mostM, mostV float32)
+TEXT ·halfAdamWNEON(SB), NOSPLIT, $0-112
+	MOVD n+0(FP), R0
+	MOVD ow+8(FP), R1
+	MOVD om+16(FP), R2
+	MOVD ov+24(FP), R3
+	MOVD w+32(FP), R4
+	MOVD grad+40(FP), R5
+	MOVD m+48(FP), R6
+	MOVD v+56(FP), R7
+	MOVD $consts<>(SB), R20
+	FMOVQ 0(R20), F0
+	FMOVQ 0(R20), F1
+loop:
+	FMOVS k+64(FP), F2
+	VDUP V2.S[0], V2.S4
+	VLD1 (R5), [V3.H4]
+	WORD $0x2e613863 // SHLL V3.4S, V3.4H, #16
+	WORD $0x6e23dc42 // FMUL V2.4S, V2.4S, V3.4S
+	FMOVS b1+68(FP), F3
+	VDUP V3.S[0], V3.S4
+	VLD1 (R6), [V4.S4]
+	WORD $0x6e24dc63 // FMUL V3.4S, V3.4S, V4.4S
+	FMOVS c1+72(FP), F4
+	VDUP V4.S[0], V4.S4
+	WORD $0x4e24cc43 // FMLA V3.4S, V2.4S, V4.4S
+	FMOVS c2+80(FP), F5
+	VDUP V5.S[0], V5.S4
+	WORD $0x6e25dc44 // FMUL V4.4S, V2.4S, V5.4S
+	FMOVS b2+76(FP), F5
+	VDUP V5.S[0], V5.S4
+	VLD1 (R7), [V6.S4]
+	WORD $0x6e26dca5 // FMUL V5.4S, V5.4S, V6.4S
+	WORD $0x4e22cc85 // FMLA V5.4S, V4.4S, V2.4S
+	VST1 [V3.S4], (R2)
+	VST1 [V5.S4], (R3)
+	FMOVS r1+84(FP), F6
+	VDUP V6.S[0], V6.S4
+	WORD $0x6e26dc64 // FMUL V4.4S, V3.4S, V6.4S
+	FMOVS lr+96(FP), F6
+	VDUP V6.S[0], V6.S4
+	WORD $0x6e26dc84 // FMUL V4.4S, V4.4S, V6.4S
+	FMOVS r2+88(FP), F7
+	VDUP V7.S[0], V7.S4
+	WORD $0x6e27dca6 // FMUL V6.4S, V5.4S, V7.4S
+	WORD $0x6ea1f8c6 // FSQRT V6.4S, V6.4S
+	FMOVS eps+92(FP), F7
+	VDUP V7.S[0], V7.S4
+	WORD $0x4e27d4c6 // FADD V6.4S, V6.4S, V7.4S
+	WORD $0x6e26fc84 // FDIV V4.4S, V4.4S, V6.4S
+	FMOVS keep+100(FP), F6
+	VDUP V6.S[0], V6.S4
+	VLD1 (R4), [V7.H4]
+	WORD $0x2e6138e7 // SHLL V7.4S, V7.4H, #16
+	WORD $0x6ea0f884 // FNEG V4.4S, V4.4S
+	WORD $0x4e27ccc4 // FMLA V4.4S, V6.4S, V7.4S
+	VST1 [V4.S4], (R1)
+	WORD $0x6ea0f864 // FNEG V4.4S, V3.4S
+	WORD $0x4e24f464 // FMAX V4.4S, V3.4S, V4.4S
+	WORD $0x4e20f480 // FMAX V0.4S, V4.4S, V0.4S
+	WORD $0x4e21f4a1 // FMAX V1.4S, V5.4S, V1.4S
+	ADD $16, R1
+	ADD $16, R2
+	ADD $16, R3
+	ADD $8, R4
+	ADD $8, R5
+	ADD $16, R6
+	ADD $16, R7
+	SUBS $4, R0
+	BGT loop
+	VEXT $8, V0.B16, V0.B16, V4.B16
+	WORD $0x4e24f400 // FMAX V0.4S, V0.4S, V4.4S
+	VDUP V0.S[1], V4.S4
+	WORD $0x4e24f400 // FMAX V0.4S, V0.4S, V4.4S
+	VEXT $8, V1.B16, V1.B16, V4.B16
+	WORD $0x4e24f421 // FMAX V1.4S, V1.4S, V4.4S
+	VDUP V1.S[1], V4.S4
+	WORD $0x4e24f421 // FMAX V1.4S, V1.4S, V4.4S
+	FMOVS F0, mostM+104(FP)
+	FMOVS F1, mostV+108(FP)
+	RET
+
+// func adamNEON(n int, y *float32, om *float32, ov *float32, grad *float32, m *float32, v *float32, k, b1, c1, b2, c2, bias, eps float32)
 TEXT ·adamNEON(SB), NOSPLIT, $0-84
 	MOVD n+0(FP), R0
 	MOVD y+8(FP), R1

@@ -135,22 +135,33 @@ func bindNarrowAdamW(d *Device, l *loaded, x *gpu.Launch) func() {
 		w = of(x.Out[1])
 	}
 	m, v := l.moment(x.Out[len(x.Out)-2]), l.moment(x.Out[len(x.Out)-1])
+	halves := w.h != nil && g.h != nil && w.Cols == w.Stride && g.Cols == g.Stride // in one piece
 	b1, b2, eps := float32(a.Beta1), float32(a.Beta2), float32(a.Eps)
 	c1, c2, decay := float32(1-a.Beta1), float32(1-a.Beta2), float32(a.WeightDecay)
 	d.reserveBlocks(4, blockElems)
 	k := d.variant
 	update := d.inBlocks(tensor.Elems(), func(own *worker, lo, hi int) {
 		lr, seed := hyper[0], uint32(hyper[3])
-		x, grad := w.load(k, lo, hi, own.room[0]), g.load(k, lo, hi, own.room[1])
 		first, second := own.room[2][:hi-lo], own.room[3][:hi-lo]
 		k.load(m, lo, first)
 		k.load(v, lo, second)
 		var mostM, mostV mosts
-		eachBlock(hi-lo, func(i, at, end int) {
-			x, grad, first, second := x[at:end], grad[at:end], first[at:end], second[at:end]
-			mostM[i], mostV[i] = k.adamw(x, first, second, x, grad, first, second, coef[0], b1, c1, b2, c2, 1/hyper[1], 1/hyper[2],
-				eps, lr, 1-lr*decay)
-		})
+		x := w.at(lo, hi, own.room[0])
+		if halves {
+			eachBlock(hi-lo, func(i, at, end int) {
+				first, second := first[at:end], second[at:end]
+				mostM[i], mostV[i] = k.halfAdamW(x[at:end], first, second, w.h[lo+at:lo+end], g.h[lo+at:lo+end], first, second, coef[0],
+					b1, c1, b2, c2, 1/hyper[1], 1/hyper[2], eps, lr, 1-lr*decay)
+			})
+		} else {
+			x = w.load(k, lo, hi, own.room[0])
+			grad := g.load(k, lo, hi, own.room[1])
+			eachBlock(hi-lo, func(i, at, end int) {
+				x, first, second := x[at:end], first[at:end], second[at:end]
+				mostM[i], mostV[i] = k.adamw(x, first, second, x, grad[at:end], first, second, coef[0], b1, c1, b2, c2, 1/hyper[1],
+					1/hyper[2], eps, lr, 1-lr*decay)
+			})
+		}
 		k.keep(m, lo, first, &mostM, seed, gpu.DrawsOfM)
 		k.keep(v, lo, second, &mostV, seed, gpu.DrawsOfV)
 		switch {

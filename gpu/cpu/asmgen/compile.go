@@ -45,6 +45,7 @@ type value struct {
 	name  string // of the slice or parameter
 	at    int    // offset of the parameter or constant
 	index int    // of the slice
+	half  bool   // the slice is of bf16
 }
 
 type valueKind uint8
@@ -108,13 +109,9 @@ func (l *loop) compile(w io.Writer, m machine, consts *pool) {
 	c := &compiler{machine: m, l: l, consts: consts, used: make([]bool, m.registers()), vars: map[string]int{},
 		joins: map[string]operation{}, frame: map[string]int{}}
 	at := 8 + 8*len(l.slices)
-	sig := "n int"
-	for _, s := range l.slices {
-		sig += ", " + s + " *float32"
-	}
+	sig := "n int, " + l.params("*")
 	for _, s := range l.scalars {
 		c.frame[s] = at
-		sig += ", " + s + " float32"
 		at += 4
 	}
 	size := at
@@ -280,7 +277,8 @@ func (c *compiler) expr(e ast.Expr) value {
 		}
 		return value{kind: inParameter, name: e.Name, at: c.frame[e.Name]}
 	case *ast.IndexExpr:
-		return value{kind: inSlice, index: c.slice(e)}
+		i := c.slice(e)
+		return value{kind: inSlice, index: i, half: c.l.halves[c.l.slices[i]]}
 	case *ast.UnaryExpr:
 		v := c.register(c.expr(e.X))
 		dst := c.result(v)
@@ -366,6 +364,8 @@ func (c *compiler) call(e *ast.CallExpr) value {
 		return value{reg: dst, temp: true}
 	case "max":
 		return c.plain(opMax, e.Args[0], e.Args[1], false)
+	case "half32": // loading widens
+		return c.expr(e.Args[0])
 	case "exp32":
 		return c.exp(c.own(c.register(c.expr(e.Args[0]))))
 	default:
