@@ -75,7 +75,8 @@ func (m *x86) load(v value, dst int) {
 	operand, _ := m.memory(v)
 	switch {
 	case v.half:
-		m.p("VPMOVZXWD (%s)(AX*2), %s\n\tVPSLLD $16, %s, %s", pointers[v.index], m.r(dst), m.r(dst), m.r(dst))
+		m.p("PREFETCHT0 2048(%s)(AX*2)\n\tVPMOVZXWD (%s)(AX*2), %s\n\tVPSLLD $16, %s, %s", pointers[v.index], pointers[v.index],
+			m.r(dst), m.r(dst), m.r(dst))
 	case v.kind == inSlice:
 		m.p("VMOVUPS %s, %s", operand, m.r(dst))
 	default:

@@ -94,6 +94,9 @@ type machine interface {
 	scratch(alloc func() int, free func(int))
 }
 
+// many registers are enough for the scalars of any loop beside what it computes with.
+const many = 32
+
 // compiler turns one loop into code for one machine.
 type compiler struct {
 	machine
@@ -138,6 +141,13 @@ func (l *loop) compile(w io.Writer, m machine, consts *pool) {
 		} else {
 			c.joins[id.Name] = opMax
 			c.load(c.number(float32(math.Inf(-1))), r)
+		}
+	}
+	if m.registers() >= many { // scalars stay in registers
+		for _, s := range l.scalars {
+			r := c.alloc()
+			c.load(value{kind: inParameter, name: s, at: c.frame[s]}, r)
+			c.vars[s] = r
 		}
 	}
 	c.head()
