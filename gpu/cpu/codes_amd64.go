@@ -29,10 +29,14 @@ var (
 			encodeAVX512(n, to, from, &c.octaves, &c.Slope[0], int(c.Zero), inverse)
 		}),
 		draw: func(to []uint16, from []float32, seed uint32, first int64) {
-			n := len(from) / 16 * 16
+			n := len(from) / 32 * 32
+			z := uint64(seed)<<40 + uint64(first) + 0x9e3779b97f4a7c15
+			if z>>30 != (z+uint64(n))>>30 { // rare
+				n = 0
+			}
 			if n > 0 {
 				_ = to[n-1]
-				drawAVX512(n, &to[0], &from[0], uint64(seed)<<40+uint64(first)+0x9e3779b97f4a7c15)
+				drawAVX512(n, &to[0], &from[0], z)
 			}
 			drawLoop(to[n:], from[n:], seed, first+int64(n))
 		},

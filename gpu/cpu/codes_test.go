@@ -97,7 +97,7 @@ func TestDraws(t *testing.T) {
 	x[7], x[8], x[9] = float32(math.NaN()), float32(math.Inf(1)), float32(math.Inf(-1))
 	for i := range variants {
 		v := &variants[i]
-		for _, first := range []int64{0, 5, 1<<30 - 600, gpu.DrawsOfM + 7, gpu.DrawsOfV} {
+		for _, first := range []int64{0, 5, 1<<30 - 600, 11895787 - 2000, 11895787 - 4096, gpu.DrawsOfM + 7, gpu.DrawsOfV} {
 			for _, seed := range []uint32{0, 1, 1<<24 - 1} {
 				got := make([]uint16, len(x))
 				v.draw(got, x, seed, first)

@@ -129,31 +129,40 @@ func encoder(w io.Writer) {
 	p("ADDQ $32, SI\n\tADDQ $8, DI\n\tSUBQ $8, CX\n\tJG loop\n\tVZEROUPPER\n\tRET")
 }
 
-// drawer rounds as gpu.ToBF16Stochastic does, with splitmix64 in eight lanes; z is the state of the first element. The last
-// step of splitmix64 leaves the upper 16 bits, which are all that is drawn, as they are.
+// drawer rounds as gpu.ToBF16Stochastic does, 32 elements at a time, with splitmix64 in eight lanes. z is the state of the
+// first element, and all states have the same bits from 30 on. The last step of splitmix64 leaves the upper 16 bits, which
+// are all that is drawn, as they are.
 func drawer(w io.Writer) {
 	p := func(format string, args ...any) { line(w, format, args...) }
 	fmt.Fprint(w, "\n// func drawAVX512(n int, to *uint16, from *float32, z uint64)\nTEXT ·drawAVX512(SB), NOSPLIT, $0-32\n")
 	p("MOVQ n+0(FP), CX\n\tMOVQ to+8(FP), DI\n\tMOVQ from+16(FP), SI")
-	p("VPBROADCASTQ z+24(FP), Z10\n\tVPADDQ iota<>(SB), Z10, Z10") // of the first eight elements
-	for i, c := range []string{"0xbf58476d1ce4e5b9", "0x94d049bb133111eb", "8", "16"} {
+	p("VPBROADCASTQ z+24(FP), Z10\n\tVPSRLQ $30, Z10, Z17\n\tVPADDQ iota<>(SB), Z10, Z10") // of the first eight elements
+	for i, c := range []string{"0xbf58476d1ce4e5b9", "0x94d049bb133111eb", "8"} {
 		p("MOVQ $%s, AX\n\tVPBROADCASTQ AX, Z%d", c, 11+i)
 	}
-	p("MOVL $0x400000, AX\n\tVPBROADCASTD AX, Z15\n\tMOVL $0x55555555, AX\n\tKMOVD AX, K2\n\tVMOVDQU64 upper<>(SB), Z16")
+	p("MOVL $0x400000, AX\n\tVPBROADCASTD AX, Z15\n\tMOVL $0x55555555, AX\n\tKMOVD AX, K3")
+	p("VMOVDQU64 upper<>(SB), Z16\n\tVMOVDQU64 odd<>(SB), Z18")
 	fmt.Fprint(w, "loop:\n")
-	p("VMOVDQA64 Z10, Z0\n\tVPADDQ Z13, Z10, Z1\n\tVPADDQ Z14, Z10, Z10")
-	for step, shift := range []int{30, 27} {
-		for i := range 2 {
-			p("VPSRLQ $%d, Z%d, Z%d\n\tVPXORQ Z%d, Z%d, Z%d\n\tVPMULLQ Z%d, Z%d, Z%d", shift, i, 2+i, 2+i, i, i, 11+step, i, i)
-		}
+	for i := range 4 {
+		p("VPXORQ Z17, Z10, Z%d\n\tVPADDQ Z13, Z10, Z10\n\tVPMULLQ Z11, Z%d, Z%d", i, i, i)
 	}
-	p("VPERMT2W.Z Z1, Z16, K2, Z0\n\tVMOVUPS (SI), Z2\n\tVPADDD Z2, Z0, Z0")
-	p("VCMPPS $3, Z2, Z2, K1\n\tVPORD Z15, Z2, K1, Z0\n\tVPSRLD $16, Z0, Z0\n\tVPMOVDW Z0, (DI)")
-	p("ADDQ $64, SI\n\tADDQ $32, DI\n\tSUBQ $16, CX\n\tJG loop\n\tVZEROUPPER\n\tRET")
+	for i := range 4 {
+		p("VPSRLQ $27, Z%d, Z%d\n\tVPXORQ Z%d, Z%d, Z%d\n\tVPMULLQ Z12, Z%d, Z%d", i, 4+i, 4+i, i, i, i, i)
+	}
+	for i := range 2 {
+		p("VPERMT2W.Z Z%d, Z16, K3, Z%d\n\tVMOVUPS %d(SI), Z%d\n\tVPADDD Z%d, Z%d, Z%d", 2*i+1, 2*i, 64*i, 4+i, 4+i, 2*i, 2*i)
+		p("VCMPPS $3, Z%d, Z%d, K%d\n\tVPORD Z15, Z%d, K%d, Z%d", 4+i, 4+i, 1+i, 4+i, 1+i, 2*i)
+	}
+	p("VPERMT2W Z2, Z18, Z0\n\tVMOVDQU64 Z0, (DI)")
+	p("ADDQ $128, SI\n\tADDQ $64, DI\n\tSUBQ $32, CX\n\tJG loop\n\tVZEROUPPER\n\tRET")
 	data(w, "iota", 8, 0, 1, 2, 3, 4, 5, 6, 7)
-	var upper []int // the upper words of 16 numbers in two registers, each with nothing above it
+	var upper, odd []int // the upper words of 16 numbers in two registers, each with nothing above it; those of 32
 	for i := range 16 {
 		upper = append(upper, 4*i+3, 0)
 	}
+	for i := range 32 {
+		odd = append(odd, 2*i+1)
+	}
 	data(w, "upper", 2, upper...)
+	data(w, "odd", 2, odd...)
 }
