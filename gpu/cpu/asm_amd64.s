@@ -4038,13 +4038,13 @@ loop:
 	VZEROUPPER
 	RET
 
-// func decodeVBMI(n int, to *float32, from, planes *byte, scale float32)
-TEXT ·decodeVBMI(SB), NOSPLIT, $0-36
+// func decodeVBMI(n int, to *float32, from, planes *byte, scales *float32)
+TEXT ·decodeVBMI(SB), NOSPLIT, $0-40
 	MOVQ n+0(FP), CX
 	MOVQ to+8(FP), DI
 	MOVQ from+16(FP), SI
 	MOVQ planes+24(FP), BX
-	VBROADCASTSS scale+32(FP), Z14
+	MOVQ scales+32(FP), DX
 	VMOVDQU64 quarters<>(SB), Z15
 	VMOVDQU64 0(BX), Z16
 	VMOVDQU64 64(BX), Z17
@@ -4062,6 +4062,10 @@ TEXT ·decodeVBMI(SB), NOSPLIT, $0-36
 	VMOVDQU64 832(BX), Z29
 	VMOVDQU64 896(BX), Z30
 	VMOVDQU64 960(BX), Z31
+block:
+	VBROADCASTSS (DX), Z14
+	ADDQ $4, DX
+	MOVQ $4, R8
 loop:
 	VPERMD (SI), Z15, Z0
 	VPMOVB2M Z0, K1
@@ -4105,7 +4109,11 @@ loop:
 	ADDQ $64, SI
 	ADDQ $256, DI
 	SUBQ $64, CX
-	JG loop
+	JLE done
+	DECQ R8
+	JNZ loop
+	JMP block
+done:
 	VZEROUPPER
 	RET
 
@@ -4127,8 +4135,8 @@ DATA quarters<>+56(SB)/4, $11
 DATA quarters<>+60(SB)/4, $15
 GLOBL quarters<>(SB), RODATA|NOPTR, $64
 
-// func encodeAVX512(n int, to *byte, from *float32, octaves *octaves, classes *float32, zero int, inverse float32)
-TEXT ·encodeAVX512(SB), NOSPLIT, $0-52
+// func encodeAVX512(n int, to *byte, from *float32, octaves *octaves, classes *float32, zero int, inverses *float32)
+TEXT ·encodeAVX512(SB), NOSPLIT, $0-56
 	MOVQ n+0(FP), CX
 	MOVQ to+8(FP), DI
 	MOVQ from+16(FP), SI
@@ -4141,7 +4149,7 @@ TEXT ·encodeAVX512(SB), NOSPLIT, $0-52
 	VBROADCASTF64X4 0(DX), Z4
 	VBROADCASTF64X4 32(DX), Z5
 	VBROADCASTF64X4 64(DX), Z6
-	VBROADCASTSS inverse+48(FP), Z7
+	MOVQ inverses+48(FP), R9
 	MOVQ zero+40(FP), AX
 	VPBROADCASTB AX, Z11
 	VMOVDQU64 quarters<>(SB), Z12
@@ -4151,6 +4159,10 @@ TEXT ·encodeAVX512(SB), NOSPLIT, $0-52
 	VPBROADCASTD AX, Z9
 	MOVL $0x1, AX
 	VPBROADCASTD AX, Z10
+block:
+	VBROADCASTSS (R9), Z7
+	ADDQ $4, R9
+	MOVQ $4, R8
 loop:
 	VMULPS 0(SI), Z7, Z0
 	VPMOVD2M Z0, K1
@@ -4233,7 +4245,11 @@ loop:
 	ADDQ $256, SI
 	ADDQ $64, DI
 	SUBQ $64, CX
-	JG loop
+	JLE done
+	DECQ R8
+	JNZ loop
+	JMP block
+done:
 	VZEROUPPER
 	RET
 

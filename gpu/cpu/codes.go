@@ -2,6 +2,7 @@ package cpu
 
 import (
 	"math"
+	"unsafe"
 
 	"stepflow/gpu"
 )
@@ -9,17 +10,22 @@ import (
 // coding is how a variant reads and writes numbers that are kept in fewer bytes: blocks of codes, and bf16 that is
 // rounded stochastically.
 type coding struct {
-	decode func(c *codes, to []float32, from []byte, scale float32)
-	// encode is given the largest magnitude.
-	encode func(c *codes, to []byte, from []float32, most float32) (scale float32)
+	// decode and encode are given the scales of blocks, of blockElems elements at most: to begin with, encode is given
+	// the largest magnitudes.
+	decode func(c *codes, to []float32, from []byte, scales []float32)
+	encode func(c *codes, to []byte, from, scales []float32)
 	// draw rounds with the draws of elements from number first on.
 	draw func(to []uint16, from []float32, seed uint32, first int64)
 }
 
 var portableCoding = coding{
-	decode: func(c *codes, to []float32, from []byte, scale float32) { c.Decode(to, from, scale) },
-	encode: func(c *codes, to []byte, from []float32, _ float32) float32 { return c.Encode(to, from) },
-	draw:   drawLoop,
+	decode: func(c *codes, to []float32, from []byte, scales []float32) {
+		eachBlock(len(to), func(i, at, end int) { c.Decode(to[at:end], from[at:end], scales[i]) })
+	},
+	encode: func(c *codes, to []byte, from, scales []float32) {
+		eachBlock(len(from), func(i, at, end int) { scales[i] = c.Encode(to[at:end], from[at:end]) })
+	},
+	draw: drawLoop,
 }
 
 func drawLoop(to []uint16, from []float32, seed uint32, first int64) {
@@ -67,31 +73,50 @@ var codesOf = func() map[gpu.DType]*codes {
 	return all
 }()
 
-// decodeWith runs whole vectors through vector code, the rest in Go.
-func decodeWith(lanes int, f func(c *codes, n int, to *float32, from *byte, scale float32)) func(*codes, []float32, []byte, float32) {
-	return func(c *codes, to []float32, from []byte, scale float32) {
+// decodeWith makes a decoder of what reads whole vectors of whole blocks: the rest is read in Go.
+func decodeWith(lanes int, f func(c *codes, n int, to *float32, from *byte, scales *float32)) func(*codes, []float32, []byte, []float32) {
+	return func(c *codes, to []float32, from []byte, scales []float32) {
 		n := len(to) / lanes * lanes
 		if n > 0 {
-			_ = from[n-1]
-			f(c, n, &to[0], &from[0], scale)
+			_, _ = from[n-1], scales[(n-1)/gpu.CodeBlock]
+			f(c, n, &to[0], &from[0], &scales[0])
 		}
-		c.Decode(to[n:], from[n:len(to)], scale)
+		if n < len(to) {
+			c.Decode(to[n:], from[n:len(to)], scales[n/gpu.CodeBlock])
+		}
 	}
 }
 
-// encodeWith does so with what finds codes.
-func encodeWith(lanes int, f func(c *codes, n int, to *byte, from *float32, inverse float32)) func(*codes, []byte, []float32, float32) float32 {
-	return func(c *codes, to []byte, from []float32, scale float32) float32 {
+// inBlocksOf makes a decoder of blocks of one that reads a single one.
+func inBlocksOf(f func(c *codes, n int, to *float32, from *byte, scale float32)) func(*codes, int, *float32, *byte, *float32) {
+	return func(c *codes, n int, to *float32, from *byte, scales *float32) {
+		tos, froms, all := unsafe.Slice(to, n), unsafe.Slice(from, n), unsafe.Slice(scales, blocksOf(n, gpu.CodeBlock))
+		for i, scale := range all {
+			at := i * gpu.CodeBlock
+			f(c, min(n-at, gpu.CodeBlock), &tos[at], &froms[at], scale)
+		}
+	}
+}
+
+// encodeWith makes an encoder of what finds the codes of whole vectors of whole blocks: the rest are found in Go.
+func encodeWith(lanes int, f func(c *codes, n int, to *byte, from, inverses *float32)) func(*codes, []byte, []float32, []float32) {
+	return func(c *codes, to []byte, from, scales []float32) {
 		n := len(from) / lanes * lanes
-		if n == 0 || !(scale >= gpu.LeastScale) {
-			return c.Encode(to, from)
+		var inverses mosts
+		for i := range scales {
+			if !(scales[i] >= gpu.LeastScale) {
+				n = 0
+			}
+			inverses[i] = 1 / scales[i]
+		}
+		if n == 0 {
+			portableCoding.encode(c, to, from, scales)
+			return
 		}
 		_ = to[n-1]
-		inverse := 1 / scale
-		f(c, n, &to[0], &from[0], inverse)
+		f(c, n, &to[0], &from[0], &inverses[0])
 		for i, x := range from[n:] {
-			to[n+i] = c.Of(x * inverse)
+			to[n+i] = c.Of(x * inverses[(n+i)/gpu.CodeBlock])
 		}
-		return scale
 	}
 }

@@ -25,7 +25,9 @@ func TestCodes(t *testing.T) {
 							x[j] = 0
 						}
 					}
-					scale := v.encode(c, got, x, v.absMax(x))
+					scales := []float32{v.absMax(x)}
+					v.encode(c, got, x, scales)
+					scale := scales[0]
 					if s := c.Encode(want, x); scale != s {
 						t.Errorf("%s: the scale of %d numbers of %v is %g, not %g", v.name, n, d, scale, s)
 					}
@@ -35,7 +37,7 @@ func TestCodes(t *testing.T) {
 						}
 					}
 					back := make([]float32, n)
-					v.decode(c, back, got, scale)
+					v.decode(c, back, got, scales)
 					for j, y := range back {
 						if w := c.Values[got[j]] * scale; y != w {
 							t.Fatalf("%s: code %d of %v is read as %g, not %g", v.name, got[j], d, y, w)
@@ -44,7 +46,9 @@ func TestCodes(t *testing.T) {
 				}
 			}
 			zeros := make([]byte, 40)
-			if s := v.encode(c, zeros, make([]float32, 40), 0); s != 0 || zeros[0] != c.Zero || zeros[39] != c.Zero {
+			none := []float32{0}
+			v.encode(c, zeros, make([]float32, 40), none)
+			if s := none[0]; s != 0 || zeros[0] != c.Zero || zeros[39] != c.Zero {
 				t.Errorf("%s: zeros in %v have the scale %g and codes %d", v.name, d, s, zeros[0])
 			}
 		}
@@ -55,9 +59,12 @@ func TestCodes(t *testing.T) {
 func TestCodesAtBorders(t *testing.T) {
 	for _, d := range []gpu.DType{gpu.Dynamic8, gpu.UDynamic8, gpu.Linear8} {
 		c := codesOf[d]
-		x := []float32{1}
+		var x []float32
 		near := func(y float32) {
 			for ulp := range 7 {
+				if len(x)%gpu.CodeBlock == 0 {
+					x = append(x, 1) // the largest of its block
+				}
 				if z := math.Float32frombits(math.Float32bits(y) + uint32(ulp) - 3); z >= -1 && z <= 1 {
 					x = append(x, z)
 				}
@@ -77,7 +84,11 @@ func TestCodesAtBorders(t *testing.T) {
 		for i := range variants {
 			v := &variants[i]
 			codes := make([]byte, len(x))
-			v.encode(c, codes, x, 1)
+			for lo := 0; lo < len(x); lo += blockElems { // the blocks of a call
+				hi := min(len(x), lo+blockElems)
+				ones := []float32{1, 1, 1, 1}
+				v.encode(c, codes[lo:hi], x[lo:hi], ones[:blocksOf(hi-lo, gpu.CodeBlock)])
+			}
 			for j, y := range x {
 				if want := c.Of(y); codes[j] != want {
 					t.Fatalf("%s: %g (%#x) in %v has code %d, not %d", v.name, y, math.Float32bits(y), d, codes[j], want)

@@ -24,9 +24,7 @@ func (v *variant) load(m moment, lo int, to []float32) {
 		v.widen(to, m.half[lo:lo+len(to)])
 		return
 	}
-	eachBlock(len(to), func(_, at, end int) {
-		v.decode(m.codes, to[at:end], m.bytes[lo+at:lo+end], m.scales[(lo+at)/gpu.CodeBlock])
-	})
+	v.decode(m.codes, to, m.bytes[lo:lo+len(to)], m.scalesOf(lo, len(to)))
 }
 
 // keep rounds blocks whose largest magnitudes are given: to their nearest codes, or stochastically, with the draws of
@@ -36,9 +34,14 @@ func (v *variant) keep(m moment, lo int, x []float32, most *mosts, seed uint32, 
 		v.draw(m.half[lo:lo+len(x)], x, seed, first+int64(lo))
 		return
 	}
-	eachBlock(len(x), func(i, at, end int) {
-		m.scales[(lo+at)/gpu.CodeBlock] = v.encode(m.codes, m.bytes[lo+at:lo+end], x[at:end], most[i])
-	})
+	scales := m.scalesOf(lo, len(x))
+	copy(scales, most[:])
+	v.encode(m.codes, m.bytes[lo:lo+len(x)], x, scales)
+}
+
+// scalesOf are those of the blocks of n elements from number lo on.
+func (m moment) scalesOf(lo, n int) []float32 {
+	return m.scales[lo/gpu.CodeBlock:][:blocksOf(n, gpu.CodeBlock)]
 }
 
 // mosts are numbers of the blocks of codes in blockElems elements.

@@ -37,14 +37,14 @@ func decoder(w io.Writer, v isa) {
 // the four of a value are put together again. So that values leave in order, the codes are moved to where they come out.
 func byteDecoder(w io.Writer) {
 	p := func(format string, args ...any) { line(w, format, args...) }
-	fmt.Fprint(w, "\n// func decodeVBMI(n int, to *float32, from, planes *byte, scale float32)\n"+
-		"TEXT ·decodeVBMI(SB), NOSPLIT, $0-36\n")
+	fmt.Fprint(w, "\n// func decodeVBMI(n int, to *float32, from, planes *byte, scales *float32)\n"+
+		"TEXT ·decodeVBMI(SB), NOSPLIT, $0-40\n")
 	p("MOVQ n+0(FP), CX\n\tMOVQ to+8(FP), DI\n\tMOVQ from+16(FP), SI\n\tMOVQ planes+24(FP), BX")
-	p("VBROADCASTSS scale+32(FP), Z14\n\tVMOVDQU64 quarters<>(SB), Z15")
+	p("MOVQ scales+32(FP), DX\n\tVMOVDQU64 quarters<>(SB), Z15")
 	for i := range 16 {
 		p("VMOVDQU64 %d(BX), Z%d", 64*i, 16+i)
 	}
-	fmt.Fprint(w, "loop:\n")
+	fmt.Fprint(w, "block:\n\tVBROADCASTSS (DX), Z14\n\tADDQ $4, DX\n\tMOVQ $4, R8\nloop:\n")
 	p("VPERMD (SI), Z15, Z0\n\tVPMOVB2M Z0, K1\n\tPREFETCHT0 1024(SI)")
 	for plane := range 4 {
 		table := 16 + 4*plane
@@ -57,7 +57,8 @@ func byteDecoder(w io.Writer) {
 	for i := range 4 {
 		p("VPUNPCK%cWD Z%d, Z%d, Z9\n\tVMULPS Z14, Z9, Z9\n\tVMOVUPS Z9, %d(DI)", "LH"[i%2], 6+i&2, 5+i&2, 64*i)
 	}
-	p("ADDQ $64, SI\n\tADDQ $256, DI\n\tSUBQ $64, CX\n\tJG loop\n\tVZEROUPPER\n\tRET")
+	p("ADDQ $64, SI\n\tADDQ $256, DI\n\tSUBQ $64, CX\n\tJLE done\n\tDECQ R8\n\tJNZ loop\n\tJMP block")
+	fmt.Fprint(w, "done:\n\tVZEROUPPER\n\tRET\n")
 	data(w, "quarters", 4, 0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15)
 }
 
@@ -75,7 +76,7 @@ func data(w io.Writer, name string, size int, elements ...int) {
 func wideEncoder(w io.Writer) {
 	p := func(format string, args ...any) { line(w, format, args...) }
 	fmt.Fprint(w, "\n// func encodeAVX512(n int, to *byte, from *float32, octaves *octaves, classes *float32, zero int, "+
-		"inverse float32)\nTEXT ·encodeAVX512(SB), NOSPLIT, $0-52\n")
+		"inverses *float32)\nTEXT ·encodeAVX512(SB), NOSPLIT, $0-56\n")
 	p("MOVQ n+0(FP), CX\n\tMOVQ to+8(FP), DI\n\tMOVQ from+16(FP), SI\n\tMOVQ octaves+24(FP), BX\n\tMOVQ classes+32(FP), DX")
 	for i := range 4 {
 		p("VMOVUPS %d(BX), Z%d", 64*i, 16+i)
@@ -83,11 +84,11 @@ func wideEncoder(w io.Writer) {
 	for i := range 3 {
 		p("VBROADCASTF64X4 %d(DX), Z%d", 32*i, 4+i)
 	}
-	p("VBROADCASTSS inverse+48(FP), Z7\n\tMOVQ zero+40(FP), AX\n\tVPBROADCASTB AX, Z11\n\tVMOVDQU64 quarters<>(SB), Z12")
+	p("MOVQ inverses+48(FP), R9\n\tMOVQ zero+40(FP), AX\n\tVPBROADCASTB AX, Z11\n\tVMOVDQU64 quarters<>(SB), Z12")
 	for i, c := range []uint32{0x7fffffff, 96 << 23, 1} {
 		p("MOVL $0x%x, AX\n\tVPBROADCASTD AX, Z%d", c, 8+i)
 	}
-	fmt.Fprint(w, "loop:\n")
+	fmt.Fprint(w, "block:\n\tVBROADCASTSS (R9), Z7\n\tADDQ $4, R9\n\tMOVQ $4, R8\nloop:\n")
 	for u := range 4 {
 		p("VMULPS %d(SI), Z7, Z0\n\tVPMOVD2M Z0, K%d\n\tVPANDD Z8, Z0, Z0", 64*u, 1+u)
 		p("VMAXPS Z9, Z0, Z1\n\tVPSRLD $23, Z1, Z1\n\tVMOVDQA64 Z1, Z2")
@@ -98,7 +99,8 @@ func wideEncoder(w io.Writer) {
 	p("VPACKUSDW Z21, Z20, Z20\n\tVPACKUSDW Z23, Z22, Z22\n\tVPACKUSWB Z22, Z20, Z20\n\tVPERMD Z20, Z12, Z20")
 	p("KUNPCKWD K1, K2, K1\n\tKUNPCKWD K3, K4, K3\n\tKUNPCKDQ K1, K3, K1")
 	p("VPADDB Z20, Z11, Z0\n\tVPSUBUSB Z20, Z11, K1, Z0\n\tVMOVDQU64 Z0, (DI)")
-	p("ADDQ $256, SI\n\tADDQ $64, DI\n\tSUBQ $64, CX\n\tJG loop\n\tVZEROUPPER\n\tRET")
+	p("ADDQ $256, SI\n\tADDQ $64, DI\n\tSUBQ $64, CX\n\tJLE done\n\tDECQ R8\n\tJNZ loop\n\tJMP block")
+	fmt.Fprint(w, "done:\n\tVZEROUPPER\n\tRET\n")
 }
 
 // encoder finds codes as gpu.Codes.Of does. Of the seven bounds it compares with three, as a tree: the middle one in
