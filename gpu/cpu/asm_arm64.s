@@ -1160,6 +1160,49 @@ loop:
 	FMOVS F0, most+56(FP)
 	RET
 
+// func halfEMANEON(n int, y *float32, z *float32, a *float32, b *uint16, s, t, u, w float32) (most float32)
+TEXT ·halfEMANEON(SB), NOSPLIT, $0-60
+	MOVD n+0(FP), R0
+	MOVD y+8(FP), R1
+	MOVD z+16(FP), R2
+	MOVD a+24(FP), R3
+	MOVD b+32(FP), R4
+	MOVD $consts<>(SB), R20
+	FMOVQ 0(R20), F0
+	FMOVS s+40(FP), F1
+	VDUP V1.S[0], V1.S4
+	FMOVS t+44(FP), F2
+	VDUP V2.S[0], V2.S4
+	FMOVS u+48(FP), F3
+	VDUP V3.S[0], V3.S4
+	FMOVS w+52(FP), F4
+	VDUP V4.S[0], V4.S4
+loop:
+	VLD1 (R4), [V5.H4]
+	WORD $0x2e6138a5 // SHLL V5.4S, V5.4H, #16
+	VLD1 (R3), [V7.S4]
+	WORD $0x6e27dc26 // FMUL V6.4S, V1.4S, V7.4S
+	WORD $0x4e25cc46 // FMLA V6.4S, V2.4S, V5.4S
+	VST1 [V6.S4], (R1)
+	WORD $0x6e26dc67 // FMUL V7.4S, V3.4S, V6.4S
+	WORD $0x4e25cc87 // FMLA V7.4S, V4.4S, V5.4S
+	VST1 [V7.S4], (R2)
+	WORD $0x6ea0f8c7 // FNEG V7.4S, V6.4S
+	WORD $0x4e27f4c7 // FMAX V7.4S, V6.4S, V7.4S
+	WORD $0x4e20f4e0 // FMAX V0.4S, V7.4S, V0.4S
+	ADD $16, R1
+	ADD $16, R2
+	ADD $16, R3
+	ADD $8, R4
+	SUBS $4, R0
+	BGT loop
+	VEXT $8, V0.B16, V0.B16, V7.B16
+	WORD $0x4e27f400 // FMAX V0.4S, V0.4S, V7.4S
+	VDUP V0.S[1], V7.S4
+	WORD $0x4e27f400 // FMAX V0.4S, V0.4S, V7.4S
+	FMOVS F0, most+56(FP)
+	RET
+
 // func adamwNEON(n int, ow *float32, om *float32, ov *float32, w *float32, grad *float32, m *float32, v *float32, k, b1, c1, b2, c2, r1, r2, eps, lr, keep float32) (mostM, mostV float32)
 TEXT ·adamwNEON(SB), NOSPLIT, $0-112
 	MOVD n+0(FP), R0

@@ -39,6 +39,7 @@ type codes struct {
 	*gpu.Codes
 	planes  [4][256]byte // the bytes of each of the Values
 	octaves octaves
+	even    bool // all values lie equally far apart
 }
 
 // octaves are, of magnitudes by the lower five bits of their exponents, from 2⁻³¹ to 1, the one bound that may lie among
@@ -52,6 +53,7 @@ var codesOf = func() map[gpu.DType]*codes {
 	all := map[gpu.DType]*codes{}
 	for _, d := range []gpu.DType{gpu.Dynamic8, gpu.UDynamic8, gpu.Linear8} {
 		c := &codes{Codes: d.Codes()}
+		c.even = c.Bounds[0] > 1
 		for i, x := range c.Values {
 			for j := range c.planes {
 				c.planes[j][i] = byte(math.Float32bits(x) >> (8 * j))

@@ -21,6 +21,9 @@ func decodeVBMI(n int, to *float32, from, planes *byte, scales *float32)
 func encodeAVX512(n int, to *byte, from *float32, octaves *octaves, classes *float32, zero int, inverses *float32)
 
 //go:noescape
+func encodeEvenAVX512(n int, to *byte, from *float32, octaves *octaves, classes *float32, zero int, inverses *float32)
+
+//go:noescape
 func encodeAVX2(n int, to *byte, from, bounds, classes *float32, zero int, inverse float32)
 
 //go:noescape
@@ -32,6 +35,10 @@ var (
 			decodeAVX512(n, to, from, &c.Values[0], scale)
 		})),
 		encode: encodeWith(64, func(c *codes, n int, to *byte, from, inverses *float32) {
+			if c.even {
+				encodeEvenAVX512(n, to, from, &c.octaves, &c.Slope[0], int(c.Zero), inverses)
+				return
+			}
 			encodeAVX512(n, to, from, &c.octaves, &c.Slope[0], int(c.Zero), inverses)
 		}),
 		draw: func(to []uint16, from []float32, seed uint32, first int64) {

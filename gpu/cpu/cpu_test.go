@@ -198,6 +198,11 @@ func TestLoops(t *testing.T) {
 			if a != c || b != e || n > 0 && (a != v.absMax(out[1]) || b != v.absMax(out[2])) {
 				t.Errorf("%s: the largest moments of %d elements are %g and %g, and in bf16 %g and %g", v.name, n, a, b, c, e)
 			}
+			a = v.ema(out[0], out[1], x[2], x[0], 0.9, 0.1, 0.8, 0.2)
+			b = v.halfEMA(out[3], out[4], x[2], h, 0.9, 0.1, 0.8, 0.2)
+			if a != b || n > 0 && a != v.absMax(out[0]) {
+				t.Errorf("%s: the largest average of %d elements is %g, and in bf16 %g", v.name, n, a, b)
+			}
 			for j := range 3 {
 				if !slices.Equal(out[j], out[3+j]) {
 					t.Errorf("%s: AdamW makes %v of %d elements in bf16, and %v of them widened", v.name, out[3+j], n, out[j])

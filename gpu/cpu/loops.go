@@ -198,6 +198,19 @@ func emaLoop(y, z, a, b []float32, s, t, u, w float32) (most float32) {
 	return most
 }
 
+// halfEMALoop is emaLoop of numbers b in bf16.
+func halfEMALoop(y, z, a []float32, b []uint16, s, t, u, w float32) (most float32) {
+	most = float32(math.Inf(-1))
+	for i := range y {
+		g := half32(b[i])
+		x := s*a[i] + t*g
+		y[i] = x
+		z[i] = u*x + w*g
+		most = max(most, max(x, -x))
+	}
+	return most
+}
+
 // adamwLoop updates w, m and v by the gradient times k, and gives the largest magnitudes of m and v. keep is 1 - lr·wd;
 // r1 and r2 are the inverses of the bias corrections.
 func adamwLoop(ow, om, ov, w, grad, m, v []float32, k, b1, c1, b2, c2, r1, r2, eps, lr, keep float32) (mostM, mostV float32) {

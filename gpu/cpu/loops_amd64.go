@@ -301,6 +301,22 @@ var loopsAVX512 = loopTable{
 		}
 		return most
 	},
+	halfEMA: func(y []float32, z []float32, a []float32, b []uint16, s, t, u, w float32) (most float32) {
+		n := len(y)
+		whole := n &^ 15
+		if whole == 0 {
+			return halfEMALoop(y[whole:], z[whole:], a[whole:], b[whole:], s, t, u, w)
+		}
+		_ = z[whole-1]
+		_ = a[whole-1]
+		_ = b[whole-1]
+		most = halfEMAAVX512(whole, &y[0], &z[0], &a[0], &b[0], s, t, u, w)
+		if whole < n {
+			mostRest := halfEMALoop(y[whole:], z[whole:], a[whole:], b[whole:], s, t, u, w)
+			most = max(most, mostRest)
+		}
+		return most
+	},
 	adamw: func(ow []float32, om []float32, ov []float32, w []float32, grad []float32, m []float32, v []float32, k, b1, c1, b2, c2, r1, r2, eps, lr, keep float32) (mostM, mostV float32) {
 		n := len(ow)
 		whole := n &^ 15
@@ -426,6 +442,9 @@ func raiseAVX512(n int, y *float32, a *float32)
 
 //go:noescape
 func emaAVX512(n int, y *float32, z *float32, a *float32, b *float32, s, t, u, w float32) (most float32)
+
+//go:noescape
+func halfEMAAVX512(n int, y *float32, z *float32, a *float32, b *uint16, s, t, u, w float32) (most float32)
 
 //go:noescape
 func adamwAVX512(n int, ow *float32, om *float32, ov *float32, w *float32, grad *float32, m *float32, v *float32, k, b1, c1, b2, c2, r1, r2, eps, lr, keep float32) (mostM, mostV float32)
@@ -733,6 +752,22 @@ var loopsAVX2 = loopTable{
 		}
 		return most
 	},
+	halfEMA: func(y []float32, z []float32, a []float32, b []uint16, s, t, u, w float32) (most float32) {
+		n := len(y)
+		whole := n &^ 7
+		if whole == 0 {
+			return halfEMALoop(y[whole:], z[whole:], a[whole:], b[whole:], s, t, u, w)
+		}
+		_ = z[whole-1]
+		_ = a[whole-1]
+		_ = b[whole-1]
+		most = halfEMAAVX2(whole, &y[0], &z[0], &a[0], &b[0], s, t, u, w)
+		if whole < n {
+			mostRest := halfEMALoop(y[whole:], z[whole:], a[whole:], b[whole:], s, t, u, w)
+			most = max(most, mostRest)
+		}
+		return most
+	},
 	adamw: func(ow []float32, om []float32, ov []float32, w []float32, grad []float32, m []float32, v []float32, k, b1, c1, b2, c2, r1, r2, eps, lr, keep float32) (mostM, mostV float32) {
 		n := len(ow)
 		whole := n &^ 7
@@ -858,6 +893,9 @@ func raiseAVX2(n int, y *float32, a *float32)
 
 //go:noescape
 func emaAVX2(n int, y *float32, z *float32, a *float32, b *float32, s, t, u, w float32) (most float32)
+
+//go:noescape
+func halfEMAAVX2(n int, y *float32, z *float32, a *float32, b *uint16, s, t, u, w float32) (most float32)
 
 //go:noescape
 func adamwAVX2(n int, ow *float32, om *float32, ov *float32, w *float32, grad *float32, m *float32, v *float32, k, b1, c1, b2, c2, r1, r2, eps, lr, keep float32) (mostM, mostV float32)

@@ -301,6 +301,22 @@ var loopsNEON = loopTable{
 		}
 		return most
 	},
+	halfEMA: func(y []float32, z []float32, a []float32, b []uint16, s, t, u, w float32) (most float32) {
+		n := len(y)
+		whole := n &^ 3
+		if whole == 0 {
+			return halfEMALoop(y[whole:], z[whole:], a[whole:], b[whole:], s, t, u, w)
+		}
+		_ = z[whole-1]
+		_ = a[whole-1]
+		_ = b[whole-1]
+		most = halfEMANEON(whole, &y[0], &z[0], &a[0], &b[0], s, t, u, w)
+		if whole < n {
+			mostRest := halfEMALoop(y[whole:], z[whole:], a[whole:], b[whole:], s, t, u, w)
+			most = max(most, mostRest)
+		}
+		return most
+	},
 	adamw: func(ow []float32, om []float32, ov []float32, w []float32, grad []float32, m []float32, v []float32, k, b1, c1, b2, c2, r1, r2, eps, lr, keep float32) (mostM, mostV float32) {
 		n := len(ow)
 		whole := n &^ 3
@@ -426,6 +442,9 @@ func raiseNEON(n int, y *float32, a *float32)
 
 //go:noescape
 func emaNEON(n int, y *float32, z *float32, a *float32, b *float32, s, t, u, w float32) (most float32)
+
+//go:noescape
+func halfEMANEON(n int, y *float32, z *float32, a *float32, b *uint16, s, t, u, w float32) (most float32)
 
 //go:noescape
 func adamwNEON(n int, ow *float32, om *float32, ov *float32, w *float32, grad *float32, m *float32, v *float32, k, b1, c1, b2, c2, r1, r2, eps, lr, keep float32) (mostM, mostV float32)

@@ -27,9 +27,10 @@ type loopTable struct {
 	scoreGrad   func(p []float32, ds []float32, lse []float32, delta []float32)
 	raise       func(y []float32, a []float32)
 	ema         func(y []float32, z []float32, a []float32, b []float32, s, t, u, w float32) (most float32)
+	halfEMA     func(y []float32, z []float32, a []float32, b []uint16, s, t, u, w float32) (most float32)
 	adamw       func(ow []float32, om []float32, ov []float32, w []float32, grad []float32, m []float32, v []float32, k, b1, c1, b2, c2, r1, r2, eps, lr, keep float32) (mostM, mostV float32)
 	halfAdamW   func(ow []float32, om []float32, ov []float32, w []uint16, grad []uint16, m []float32, v []float32, k, b1, c1, b2, c2, r1, r2, eps, lr, keep float32) (mostM, mostV float32)
 	adam        func(y []float32, om []float32, ov []float32, grad []float32, m []float32, v []float32, k, b1, c1, b2, c2, bias, eps float32)
 }
 
-var portableLoops = loopTable{addLoop, mulLoop, scaleLoop, blendLoop, mul3Loop, addMulLoop, sumLoop, maxLoop, absMaxLoop, squaresLoop, halfSquaresLoop, dotLoop, dot3Loop, normGradLoop, rotateLoop, expSumLoop, expScaleLoop, swigluLoop, swigluGradLoop, scoreExpLoop, scoreGradLoop, raiseLoop, emaLoop, adamwLoop, halfAdamWLoop, adamLoop}
+var portableLoops = loopTable{addLoop, mulLoop, scaleLoop, blendLoop, mul3Loop, addMulLoop, sumLoop, maxLoop, absMaxLoop, squaresLoop, halfSquaresLoop, dotLoop, dot3Loop, normGradLoop, rotateLoop, expSumLoop, expScaleLoop, swigluLoop, swigluGradLoop, scoreExpLoop, scoreGradLoop, raiseLoop, emaLoop, halfEMALoop, adamwLoop, halfAdamWLoop, adamLoop}

@@ -202,11 +202,17 @@ func bindNarrowEMA(d *Device, l *loaded, x *gpu.Launch) func() {
 			u.store(k, lo, ahead)
 			return
 		}
-		grad := g.load(k, lo, hi, own.room[1])
 		var most mosts
-		eachBlock(hi-lo, func(i, at, end int) {
-			most[i] = k.ema(mean[at:end], ahead[at:end], mean[at:end], grad[at:end], b1, c1*coef[0], b2, c2*coef[0])
-		})
+		if g.h != nil && g.Cols == g.Stride {
+			eachBlock(hi-lo, func(i, at, end int) {
+				most[i] = k.halfEMA(mean[at:end], ahead[at:end], mean[at:end], g.h[lo+at:lo+end], b1, c1*coef[0], b2, c2*coef[0])
+			})
+		} else {
+			grad := g.load(k, lo, hi, own.room[1])
+			eachBlock(hi-lo, func(i, at, end int) {
+				most[i] = k.ema(mean[at:end], ahead[at:end], mean[at:end], grad[at:end], b1, c1*coef[0], b2, c2*coef[0])
+			})
+		}
 		k.keep(m, lo, mean, &most, uint32(hyper[3]), gpu.DrawsOfM)
 		u.store(k, lo, ahead)
 	})

@@ -11,7 +11,8 @@ func coders(w io.Writer) {
 	decoder(w, avx512)
 	decoder(w, avx2)
 	byteDecoder(w)
-	wideEncoder(w)
+	wideEncoder(w, "encodeAVX512", true)
+	wideEncoder(w, "encodeEvenAVX512", false)
 	encoder(w)
 	drawer(w)
 }
@@ -72,17 +73,22 @@ func data(w io.Writer, name string, size int, elements ...int) {
 }
 
 // wideEncoder finds codes as gpu.Codes.Of does, 64 at a time. At most one bound lies within an octave: octaves are the
-// bound in each of 32, and the class below it. The sign is put to the codes when they are bytes.
-func wideEncoder(w io.Writer) {
+// bound in each of 32, and the class below it. A map of one class needs none of that. The sign is put to the codes when
+// they are bytes.
+func wideEncoder(w io.Writer, name string, classes bool) {
 	p := func(format string, args ...any) { line(w, format, args...) }
-	fmt.Fprint(w, "\n// func encodeAVX512(n int, to *byte, from *float32, octaves *octaves, classes *float32, zero int, "+
-		"inverses *float32)\nTEXT ·encodeAVX512(SB), NOSPLIT, $0-56\n")
+	fmt.Fprintf(w, "\n// func %s(n int, to *byte, from *float32, octaves *octaves, classes *float32, zero int, "+
+		"inverses *float32)\nTEXT ·%s(SB), NOSPLIT, $0-56\n", name, name)
 	p("MOVQ n+0(FP), CX\n\tMOVQ to+8(FP), DI\n\tMOVQ from+16(FP), SI\n\tMOVQ octaves+24(FP), BX\n\tMOVQ classes+32(FP), DX")
 	for i := range 4 {
 		p("VMOVUPS %d(BX), Z%d", 64*i, 16+i)
 	}
+	class := "VBROADCASTF64X4"
+	if !classes {
+		class = "VBROADCASTSS"
+	}
 	for i := range 3 {
-		p("VBROADCASTF64X4 %d(DX), Z%d", 32*i, 4+i)
+		p("%s %d(DX), Z%d", class, 32*i, 4+i)
 	}
 	p("MOVQ inverses+48(FP), R9\n\tMOVQ zero+40(FP), AX\n\tVPBROADCASTB AX, Z11\n\tVMOVDQU64 quarters<>(SB), Z12")
 	for i, c := range []uint32{0x7fffffff, 96 << 23, 1} {
@@ -91,6 +97,10 @@ func wideEncoder(w io.Writer) {
 	fmt.Fprint(w, "block:\n\tVBROADCASTSS (R9), Z7\n\tADDQ $4, R9\n\tMOVQ $4, R8\nloop:\n")
 	for u := range 4 {
 		p("VMULPS %d(SI), Z7, Z0\n\tVPMOVD2M Z0, K%d\n\tVPANDD Z8, Z0, Z0", 64*u, 1+u)
+		if !classes {
+			p("VMULPS Z0, Z4, Z1\n\tVADDPS Z5, Z1, Z1\n\tVMINPS Z6, Z1, Z1\n\tVCVTTPS2DQ Z1, Z%d", 20+u)
+			continue
+		}
 		p("VMAXPS Z9, Z0, Z1\n\tVPSRLD $23, Z1, Z1\n\tVMOVDQA64 Z1, Z2")
 		p("VPERMI2PS Z17, Z16, Z1\n\tVCMPPS $13, Z1, Z0, K5\n\tVPERMI2D Z19, Z18, Z2\n\tVPADDD Z10, Z2, K5, Z2")
 		p("VPERMPS Z4, Z2, Z1\n\tVMULPS Z0, Z1, Z1\n\tVPERMPS Z5, Z2, Z3\n\tVADDPS Z3, Z1, Z1")
