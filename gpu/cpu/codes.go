@@ -16,6 +16,8 @@ type coding struct {
 	encode func(c *codes, to []byte, from, scales []float32)
 	// draw rounds with the draws of elements from number first on.
 	draw func(to []uint16, from []float32, seed uint32, first int64)
+	// random gives elements of a random matrix, of a row from a column on, times alpha.
+	random func(to []float32, seed uint32, row, col int, alpha float32)
 }
 
 var portableCoding = coding{
@@ -25,7 +27,8 @@ var portableCoding = coding{
 	encode: func(c *codes, to []byte, from, scales []float32) {
 		eachBlock(len(from), func(i, at, end int) { scales[i] = c.Encode(to[at:end], from[at:end]) })
 	},
-	draw: drawLoop,
+	draw:   drawLoop,
+	random: randomLoop,
 }
 
 func drawLoop(to []uint16, from []float32, seed uint32, first int64) {
@@ -33,6 +36,20 @@ func drawLoop(to []uint16, from []float32, seed uint32, first int64) {
 		to[i] = gpu.ToBF16Stochastic(x, seed, first+int64(i))
 	}
 }
+
+func randomLoop(to []float32, seed uint32, row, col int, alpha float32) {
+	for i := range to {
+		to[i] = alpha * gpu.RandomElement(seed, row, col+i)
+	}
+}
+
+// splitmixState is the number that splitmix64 makes that of element i of a seed of.
+func splitmixState(seed uint32, i int64) uint64 {
+	return uint64(seed)<<40 + uint64(i) + 0x9e3779b97f4a7c15
+}
+
+// sameUpper reports whether n states from z on differ in their lower 30 bits only, as vector code wants them.
+func sameUpper(z uint64, n int) bool { return z>>30 == (z+uint64(n))>>30 }
 
 // codes are those of an element type in the forms that vector code reads.
 type codes struct {

@@ -29,6 +29,9 @@ func encodeAVX2(n int, to *byte, from, bounds, classes *float32, zero int, inver
 //go:noescape
 func drawAVX512(n int, to *uint16, from *float32, z uint64)
 
+//go:noescape
+func randomAVX512(n int, to *float32, z uint64, factor float32)
+
 var (
 	codingAVX512 = coding{
 		decode: decodeWith(16, inBlocksOf(func(c *codes, n int, to *float32, from *byte, scale float32) {
@@ -43,8 +46,8 @@ var (
 		}),
 		draw: func(to []uint16, from []float32, seed uint32, first int64) {
 			n := len(from) / 32 * 32
-			z := uint64(seed)<<40 + uint64(first) + 0x9e3779b97f4a7c15
-			if z>>30 != (z+uint64(n))>>30 { // rare
+			z := splitmixState(seed, first)
+			if !sameUpper(z, n) { // rare
 				n = 0
 			}
 			if n > 0 {
@@ -53,6 +56,7 @@ var (
 			}
 			drawLoop(to[n:], from[n:], seed, first+int64(n))
 		},
+		random: randomLoop,
 	}
 	decodeBytes = decodeWith(64, func(c *codes, n int, to *float32, from *byte, scales *float32) {
 		decodeVBMI(n, to, from, &c.planes[0][0], scales)
@@ -68,6 +72,20 @@ var (
 				encodeAVX2(min(n-at, gpu.CodeBlock), &tos[at], &froms[at], &c.Bounds[0], &c.Slope[0], int(c.Zero), inverse)
 			}
 		}),
-		draw: drawLoop,
+		draw:   drawLoop,
+		random: randomLoop,
 	}
 )
+
+// randomBits counts the bits of splitmix64 by VPOPCNTQ.
+func randomBits(to []float32, seed uint32, row, col int, alpha float32) {
+	n := len(to) / 16 * 16
+	z := splitmixState(seed, int64(row)<<20+int64(col))
+	if !sameUpper(z, n) {
+		n = 0
+	}
+	if n > 0 {
+		randomAVX512(n, &to[0], z, alpha/4)
+	}
+	randomLoop(to[n:], seed, row, col+n, alpha)
+}

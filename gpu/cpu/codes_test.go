@@ -121,3 +121,21 @@ func TestDraws(t *testing.T) {
 		}
 	}
 }
+
+// TestRandom: every variant makes the elements of gpu.RandomElement, in all parts of a row.
+func TestRandom(t *testing.T) {
+	for i := range variants {
+		v := &variants[i]
+		for _, row := range []int{0, 3, 11, 1 << 18} {
+			for _, col := range []int{0, 5, 361451 - 500, 1<<20 - 1000} { // in row 11, the states have a carry into bit 30
+				got := make([]float32, 999)
+				v.random(got, 1<<24-7, row, col, 0.3)
+				for j, x := range got {
+					if want := 0.3 * gpu.RandomElement(1<<24-7, row, col+j); x != want {
+						t.Fatalf("%s: element [%d, %d] is %g, not %g", v.name, row, col+j, x, want)
+					}
+				}
+			}
+		}
+	}
+}

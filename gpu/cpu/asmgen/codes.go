@@ -15,6 +15,7 @@ func coders(w io.Writer) {
 	wideEncoder(w, "encodeEvenAVX512", false)
 	encoder(w)
 	drawer(w)
+	randomizer(w)
 }
 
 // decoder looks the values of bytes up in a table.
@@ -177,4 +178,25 @@ func drawer(w io.Writer) {
 	}
 	data(w, "upper", 2, upper...)
 	data(w, "odd", 2, odd...)
+}
+
+// randomizer writes what gpu.RandomElement gives, times a factor, 16 at a time; z is the state of the first element, and all
+// states have the same bits from 30 on. factor is a quarter of the elements' factor.
+func randomizer(w io.Writer) {
+	p := func(format string, args ...any) { line(w, format, args...) }
+	fmt.Fprint(w, "\n// func randomAVX512(n int, to *float32, z uint64, factor float32)\nTEXT ·randomAVX512(SB), NOSPLIT, $0-28\n")
+	p("MOVQ n+0(FP), CX\n\tMOVQ to+8(FP), DI\n\tVBROADCASTSS factor+24(FP), Z14")
+	p("VPBROADCASTQ z+16(FP), Z10\n\tVPSRLQ $30, Z10, Z17\n\tVPADDQ iota<>(SB), Z10, Z10")
+	for i, c := range []string{"0xbf58476d1ce4e5b9", "0x94d049bb133111eb", "8"} {
+		p("MOVQ $%s, AX\n\tVPBROADCASTQ AX, Z%d", c, 11+i)
+	}
+	p("MOVL $32, AX\n\tVPBROADCASTD AX, Z15")
+	fmt.Fprint(w, "loop:\n")
+	for i := range 2 {
+		p("VPXORQ Z17, Z10, Z%d\n\tVPADDQ Z13, Z10, Z10\n\tVPMULLQ Z11, Z%d, Z%d", i, i, i)
+		p("VPSRLQ $27, Z%d, Z%d\n\tVPXORQ Z%d, Z%d, Z%d\n\tVPMULLQ Z12, Z%d, Z%d", i, 2+i, 2+i, i, i, i, i)
+		p("VPSRLQ $31, Z%d, Z%d\n\tVPXORQ Z%d, Z%d, Z%d\n\tVPOPCNTQ Z%d, Z%d\n\tVPMOVQD Z%d, Y%d", i, 2+i, 2+i, i, i, i, i, i, i)
+	}
+	p("VINSERTI64X4 $1, Y1, Z0, Z0\n\tVPSUBD Z15, Z0, Z0\n\tVCVTDQ2PS Z0, Z0\n\tVMULPS Z14, Z0, Z0\n\tVMOVUPS Z0, (DI)")
+	p("ADDQ $64, DI\n\tSUBQ $16, CX\n\tJG loop\n\tVZEROUPPER\n\tRET")
 }
