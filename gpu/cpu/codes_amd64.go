@@ -30,6 +30,9 @@ func encodeAVX2(n int, to *byte, from, bounds, classes *float32, zero int, inver
 func drawAVX512(n int, to *uint16, from *float32, z uint64)
 
 //go:noescape
+func drawAVX2(n int, to *uint16, from *float32, z uint64)
+
+//go:noescape
 func randomAVX512(n int, to *float32, z uint64, factor float32)
 
 var (
@@ -44,18 +47,7 @@ var (
 			}
 			encodeAVX512(n, to, from, &c.octaves, &c.Slope[0], int(c.Zero), inverses)
 		}),
-		draw: func(to []uint16, from []float32, seed uint32, first int64) {
-			n := len(from) / 32 * 32
-			z := splitmixState(seed, first)
-			if !sameUpper(z, n) { // rare
-				n = 0
-			}
-			if n > 0 {
-				_ = to[n-1]
-				drawAVX512(n, &to[0], &from[0], z)
-			}
-			drawLoop(to[n:], from[n:], seed, first+int64(n))
-		},
+		draw:   drawWith(32, drawAVX512),
 		random: randomLoop,
 	}
 	decodeBytes = decodeWith(64, func(c *codes, n int, to *float32, from *byte, scales *float32) {
@@ -72,10 +64,26 @@ var (
 				encodeAVX2(min(n-at, gpu.CodeBlock), &tos[at], &froms[at], &c.Bounds[0], &c.Slope[0], int(c.Zero), inverse)
 			}
 		}),
-		draw:   drawLoop,
+		draw:   drawWith(8, drawAVX2),
 		random: randomLoop,
 	}
 )
+
+// drawWith draws whole vectors in vector code, the rest in Go.
+func drawWith(lanes int, f func(n int, to *uint16, from *float32, z uint64)) func([]uint16, []float32, uint32, int64) {
+	return func(to []uint16, from []float32, seed uint32, first int64) {
+		n := len(from) / lanes * lanes
+		z := splitmixState(seed, first)
+		if !sameUpper(z, n) { // rare
+			n = 0
+		}
+		if n > 0 {
+			_ = to[n-1]
+			f(n, &to[0], &from[0], z)
+		}
+		drawLoop(to[n:], from[n:], seed, first+int64(n))
+	}
+}
 
 // randomBits counts the bits of splitmix64 by VPOPCNTQ.
 func randomBits(to []float32, seed uint32, row, col int, alpha float32) {

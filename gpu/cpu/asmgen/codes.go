@@ -15,6 +15,7 @@ func coders(w io.Writer) {
 	wideEncoder(w, "encodeEvenAVX512", false)
 	encoder(w)
 	drawer(w)
+	halfDrawer(w)
 	randomizer(w)
 }
 
@@ -178,6 +179,36 @@ func drawer(w io.Writer) {
 	}
 	data(w, "upper", 2, upper...)
 	data(w, "odd", 2, odd...)
+}
+
+// halfDrawer does so in AVX2, eight elements at a time. It has no product of 64 bits: x c is the product of the lower halves,
+// and above it the lower half of x times the upper one of c, and the other way round.
+func halfDrawer(w io.Writer) {
+	p := func(format string, args ...any) { line(w, format, args...) }
+	fmt.Fprint(w, "\n// func drawAVX2(n int, to *uint16, from *float32, z uint64)\nTEXT ·drawAVX2(SB), NOSPLIT, $0-32\n")
+	p("MOVQ n+0(FP), CX\n\tMOVQ to+8(FP), DI\n\tMOVQ from+16(FP), SI")
+	p("VPBROADCASTQ z+24(FP), Y6\n\tVPSRLQ $30, Y6, Y7\n\tVPADDQ iota<>(SB), Y6, Y6")
+	for i, c := range []string{"0xbf58476d1ce4e5b9", "0xbf58476d", "0x94d049bb133111eb", "0x94d049bb", "4"} {
+		p("MOVQ $%s, AX\n\tVMOVQ AX, X%d\n\tVPBROADCASTQ X%d, Y%d", c, 8+i, 8+i, 8+i)
+	}
+	p("MOVL $0x400000, AX\n\tVMOVD AX, X13\n\tVPBROADCASTD X13, Y13")
+	multiply := func(x, t, c int) {
+		p("VPSRLQ $32, Y%d, Y%d\n\tVPMULUDQ Y%d, Y%d, Y%d\n\tVPMULUDQ Y%d, Y%d, Y%d", x, t, c, t, t, c+1, x, t+1)
+		p("VPADDQ Y%d, Y%d, Y%d\n\tVPSLLQ $32, Y%d, Y%d\n\tVPMULUDQ Y%d, Y%d, Y%d\n\tVPADDQ Y%d, Y%d, Y%d", t+1, t, t, t, t, c, x, x, t, x, x)
+	}
+	fmt.Fprint(w, "loop:\n")
+	for i := range 2 {
+		t := 2 + 2*i
+		p("VPXOR Y7, Y6, Y%d\n\tVPADDQ Y12, Y6, Y6", i)
+		multiply(i, t, 8)
+		p("VPSRLQ $27, Y%d, Y%d\n\tVPXOR Y%d, Y%d, Y%d", i, t, t, i, i)
+		multiply(i, t, 10)
+		p("VPSRLQ $48, Y%d, Y%d", i, i)
+	}
+	p("VSHUFPS $0x88, Y1, Y0, Y0\n\tVPERMQ $0xd8, Y0, Y0\n\tVMOVUPS (SI), Y1\n\tVPADDD Y1, Y0, Y0")
+	p("VCMPPS $3, Y1, Y1, Y2\n\tVPOR Y13, Y1, Y1\n\tVBLENDVPS Y2, Y1, Y0, Y0\n\tVPSRLD $16, Y0, Y0")
+	p("VPACKUSDW Y0, Y0, Y0\n\tVPERMQ $8, Y0, Y0\n\tVMOVUPS X0, (DI)")
+	p("ADDQ $32, SI\n\tADDQ $16, DI\n\tSUBQ $8, CX\n\tJG loop\n\tVZEROUPPER\n\tRET")
 }
 
 // randomizer writes what gpu.RandomElement gives, times a factor, 16 at a time; z is the state of the first element, and all
