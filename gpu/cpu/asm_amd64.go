@@ -91,7 +91,7 @@ func archVariants() (list []variant) {
 		pairs := wide
 		pairs.name = "avx512bf16"
 		if x.HasAVX512VBMI {
-			pairs.decode = decodeBytes
+			pairs.decode, pairs.step = decodeBytes, narrowStepVBMI
 		}
 		if x.HasAVX512VPOPCNTDQ {
 			pairs.random = randomBits

@@ -127,6 +127,7 @@ type worker struct {
 	lane    [3][maxNR]float32 // a value a lane
 	room    [rooms][]float32
 	args    [rooms][]float32 // operands of the loop under way
+	step    stepArgs
 }
 
 // widePiece is how many elements of a row are widened at a time.

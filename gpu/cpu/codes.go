@@ -18,7 +18,13 @@ type coding struct {
 	draw func(to []uint16, from []float32, seed uint32, first int64)
 	// random gives elements of a random matrix, of a row from a column on, times alpha.
 	random func(to []float32, seed uint32, row, col int, alpha float32)
+	// step is a pass of AdamW over n elements of a block, n a multiple of 64, z the state of the first element's draw; nil
+	// where loops do it one after the other.
+	step func(n int, w, grad *uint16, m, v *byte, om, ov *float32, planesM, planesV *byte, a *stepArgs, z uint64)
 }
+
+// stepArgs are the scalars of halfAdamWLoop, the scales of a block, and what the loop gives.
+type stepArgs struct{ k, b1, c1, b2, c2, r1, r2, eps, lr, keep, scaleM, scaleV, mostM, mostV float32 }
 
 var portableCoding = coding{
 	decode: func(c *codes, to []float32, from []byte, scales []float32) {
@@ -118,24 +124,22 @@ func inBlocksOf(f func(c *codes, n int, to *float32, from *byte, scale float32))
 }
 
 // encodeWith makes an encoder of what finds the codes of whole vectors of whole blocks: the rest are found in Go.
-func encodeWith(lanes int, f func(c *codes, n int, to *byte, from, inverses *float32)) func(*codes, []byte, []float32, []float32) {
+func encodeWith(lanes int, f func(c *codes, n int, to *byte, from, scales *float32)) func(*codes, []byte, []float32, []float32) {
 	return func(c *codes, to []byte, from, scales []float32) {
 		n := len(from) / lanes * lanes
-		var inverses mosts
-		for i := range scales {
-			if !(scales[i] >= gpu.LeastScale) {
+		for _, scale := range scales {
+			if !(scale >= gpu.LeastScale) {
 				n = 0
 			}
-			inverses[i] = 1 / scales[i]
 		}
 		if n == 0 {
 			portableCoding.encode(c, to, from, scales)
 			return
 		}
 		_ = to[n-1]
-		f(c, n, &to[0], &from[0], &inverses[0])
+		f(c, n, &to[0], &from[0], &scales[0])
 		for i, x := range from[n:] {
-			to[n+i] = c.Of(x * inverses[(n+i)/gpu.CodeBlock])
+			to[n+i] = c.Of(x * (1 / scales[(n+i)/gpu.CodeBlock]))
 		}
 	}
 }

@@ -18,16 +18,19 @@ func decodeAVX2(n int, to *float32, from *byte, values *float32, scale float32)
 func decodeVBMI(n int, to *float32, from, planes *byte, scales *float32)
 
 //go:noescape
-func encodeAVX512(n int, to *byte, from *float32, octaves *octaves, classes *float32, zero int, inverses *float32)
+func encodeAVX512(n int, to *byte, from *float32, octaves *octaves, classes *float32, zero int, scales *float32)
 
 //go:noescape
-func encodeEvenAVX512(n int, to *byte, from *float32, octaves *octaves, classes *float32, zero int, inverses *float32)
+func encodeEvenAVX512(n int, to *byte, from *float32, octaves *octaves, classes *float32, zero int, scales *float32)
 
 //go:noescape
 func encodeAVX2(n int, to *byte, from, bounds, classes *float32, zero int, inverse float32)
 
 //go:noescape
 func drawAVX512(n int, to *uint16, from *float32, z uint64)
+
+//go:noescape
+func narrowStepVBMI(n int, w, grad *uint16, m, v *byte, om, ov *float32, planesM, planesV *byte, a *stepArgs, z uint64)
 
 //go:noescape
 func drawAVX2(n int, to *uint16, from *float32, z uint64)
@@ -40,12 +43,12 @@ var (
 		decode: decodeWith(16, inBlocksOf(func(c *codes, n int, to *float32, from *byte, scale float32) {
 			decodeAVX512(n, to, from, &c.Values[0], scale)
 		})),
-		encode: encodeWith(64, func(c *codes, n int, to *byte, from, inverses *float32) {
+		encode: encodeWith(64, func(c *codes, n int, to *byte, from, scales *float32) {
 			if c.even {
-				encodeEvenAVX512(n, to, from, &c.octaves, &c.Slope[0], int(c.Zero), inverses)
+				encodeEvenAVX512(n, to, from, &c.octaves, &c.Slope[0], int(c.Zero), scales)
 				return
 			}
-			encodeAVX512(n, to, from, &c.octaves, &c.Slope[0], int(c.Zero), inverses)
+			encodeAVX512(n, to, from, &c.octaves, &c.Slope[0], int(c.Zero), scales)
 		}),
 		draw:   drawWith(32, drawAVX512),
 		random: randomLoop,
@@ -57,11 +60,11 @@ var (
 		decode: decodeWith(8, inBlocksOf(func(c *codes, n int, to *float32, from *byte, scale float32) {
 			decodeAVX2(n, to, from, &c.Values[0], scale)
 		})),
-		encode: encodeWith(8, func(c *codes, n int, to *byte, from, inverses *float32) {
-			tos, froms, all := unsafe.Slice(to, n), unsafe.Slice(from, n), unsafe.Slice(inverses, blocksOf(n, gpu.CodeBlock))
-			for i, inverse := range all {
+		encode: encodeWith(8, func(c *codes, n int, to *byte, from, scales *float32) {
+			tos, froms, all := unsafe.Slice(to, n), unsafe.Slice(from, n), unsafe.Slice(scales, blocksOf(n, gpu.CodeBlock))
+			for i, scale := range all {
 				at := i * gpu.CodeBlock
-				encodeAVX2(min(n-at, gpu.CodeBlock), &tos[at], &froms[at], &c.Bounds[0], &c.Slope[0], int(c.Zero), inverse)
+				encodeAVX2(min(n-at, gpu.CodeBlock), &tos[at], &froms[at], &c.Bounds[0], &c.Slope[0], int(c.Zero), 1/scale)
 			}
 		}),
 		draw:   drawWith(8, drawAVX2),

@@ -139,12 +139,19 @@ func bindNarrowAdamW(d *Device, l *loaded, x *gpu.Launch) func() {
 	}
 	m, v := l.moment(x.Out[len(x.Out)-2]), l.moment(x.Out[len(x.Out)-1])
 	halves := w.h != nil && g.h != nil && w.Cols == w.Stride && g.Cols == g.Stride // in one piece
+	fused := halves && m.codes != nil && d.variant.step != nil
 	b1, b2, eps := float32(a.Beta1), float32(a.Beta2), float32(a.Eps)
 	c1, c2, decay := float32(1-a.Beta1), float32(1-a.Beta2), float32(a.WeightDecay)
 	d.reserveBlocks(4, blockElems)
 	k := d.variant
 	update := d.inBlocks(tensor.Elems(), func(own *worker, lo, hi int) {
 		lr, seed := hyper[0], uint32(hyper[3])
+		if fused && (hi-lo)%64 == 0 && sameUpper(splitmixState(seed, int64(lo)), hi-lo) {
+			own.step = stepArgs{k: coef[0], b1: b1, c1: c1, b2: b2, c2: c2, r1: 1 / hyper[1], r2: 1 / hyper[2], eps: eps, lr: lr,
+				keep: 1 - lr*decay}
+			k.stepInBlocks(w.h, g.h, m, v, lo, hi, own, seed)
+			return
+		}
 		first, second := own.room[2][:hi-lo], own.room[3][:hi-lo]
 		k.load(m, lo, first)
 		k.load(v, lo, second)
@@ -183,6 +190,22 @@ func bindNarrowAdamW(d *Device, l *loaded, x *gpu.Launch) func() {
 			update()
 		}
 	}
+}
+
+// stepInBlocks updates elements [lo, hi) in one pass, and stores the moments in another.
+func (v *variant) stepInBlocks(w, g []uint16, first, second moment, lo, hi int, own *worker, seed uint32) {
+	var mostM, mostV mosts
+	om, ov := own.room[0][:hi-lo], own.room[1][:hi-lo]
+	args := &own.step
+	eachBlock(hi-lo, func(i, at, end int) {
+		from := lo + at
+		args.scaleM, args.scaleV = first.scales[from/gpu.CodeBlock], second.scales[from/gpu.CodeBlock]
+		v.step(end-at, &w[from], &g[from], &first.bytes[from], &second.bytes[from], &om[at], &ov[at], &first.codes.planes[0][0],
+			&second.codes.planes[0][0], args, splitmixState(seed, int64(from)))
+		mostM[i], mostV[i] = args.mostM, args.mostV
+	})
+	v.keep(first, lo, om, &mostM, seed, gpu.DrawsOfM)
+	v.keep(second, lo, ov, &mostV, seed, gpu.DrawsOfV)
 }
 
 func bindNarrowEMA(d *Device, l *loaded, x *gpu.Launch) func() {

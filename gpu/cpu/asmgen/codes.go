@@ -17,6 +17,7 @@ func coders(w io.Writer) {
 	drawer(w)
 	halfDrawer(w)
 	randomizer(w)
+	narrowStep(w)
 }
 
 // decoder looks the values of bytes up in a table.
@@ -80,7 +81,7 @@ func data(w io.Writer, name string, size int, elements ...int) {
 func wideEncoder(w io.Writer, name string, classes bool) {
 	p := func(format string, args ...any) { line(w, format, args...) }
 	fmt.Fprintf(w, "\n// func %s(n int, to *byte, from *float32, octaves *octaves, classes *float32, zero int, "+
-		"inverses *float32)\nTEXT ·%s(SB), NOSPLIT, $0-56\n", name, name)
+		"scales *float32)\nTEXT ·%s(SB), NOSPLIT, $0-56\n", name, name)
 	p("MOVQ n+0(FP), CX\n\tMOVQ to+8(FP), DI\n\tMOVQ from+16(FP), SI\n\tMOVQ octaves+24(FP), BX\n\tMOVQ classes+32(FP), DX")
 	for i := range 4 {
 		p("VMOVUPS %d(BX), Z%d", 64*i, 16+i)
@@ -92,11 +93,11 @@ func wideEncoder(w io.Writer, name string, classes bool) {
 	for i := range 3 {
 		p("%s %d(DX), Z%d", class, 32*i, 4+i)
 	}
-	p("MOVQ inverses+48(FP), R9\n\tMOVQ zero+40(FP), AX\n\tVPBROADCASTB AX, Z11\n\tVMOVDQU64 quarters<>(SB), Z12")
+	p("MOVL $0x3f800000, AX\n\tVMOVD AX, X13\n\tMOVQ scales+48(FP), R9\n\tMOVQ zero+40(FP), AX\n\tVPBROADCASTB AX, Z11\n\tVMOVDQU64 quarters<>(SB), Z12")
 	for i, c := range []uint32{0x7fffffff, 96 << 23, 1} {
 		p("MOVL $0x%x, AX\n\tVPBROADCASTD AX, Z%d", c, 8+i)
 	}
-	fmt.Fprint(w, "block:\n\tVBROADCASTSS (R9), Z7\n\tADDQ $4, R9\n\tMOVQ $4, R8\nloop:\n")
+	fmt.Fprint(w, "block:\n\tVDIVSS (R9), X13, X7\n\tVBROADCASTSS X7, Z7\n\tADDQ $4, R9\n\tMOVQ $4, R8\nloop:\n")
 	for u := range 4 {
 		p("VMULPS %d(SI), Z7, Z0\n\tVPMOVD2M Z0, K%d\n\tVPANDD Z8, Z0, Z0", 64*u, 1+u)
 		if !classes {
