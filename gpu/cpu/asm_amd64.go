@@ -91,7 +91,10 @@ func archVariants() (list []variant) {
 		pairs := wide
 		pairs.name = "avx512bf16"
 		if x.HasAVX512VBMI {
-			pairs.decode = decodeBytes
+			pairs.decode, pairs.step = decodeBytes, narrowStepVBMI
+		}
+		if x.HasAVX512VPOPCNTDQ {
+			pairs.random = randomBits
 		}
 		pairs.pairs = &tileSet{&tile{14, 32, gemmBF16AVX51214x32}, &tile{14, 16, gemmBF16AVX51214x16},
 			&tile{8, 32, gemmBF16AVX5128x32}, []*tile{{1, 32, gemmBF16AVX5121x32}, {4, 32, gemmBF16AVX5124x32}}}

@@ -70,6 +70,14 @@ func (v *variant) get(b buffer, lo, hi int, room []float32) []float32 {
 	return room
 }
 
+// squaresOf sums the squares of elements [lo, hi) in the order of one loop, whatever they are stored in.
+func (v *variant) squaresOf(b buffer, lo, hi int) float32 {
+	if b.h == nil {
+		return v.squares(b.f[lo:hi])
+	}
+	return v.halfSquares(b.h[lo:hi])
+}
+
 // at gives room for the results that put stores at [lo, hi): the memory itself for f32.
 func (b buffer) at(lo, hi int, room []float32) []float32 {
 	if b.h == nil {
@@ -119,6 +127,7 @@ type worker struct {
 	lane    [3][maxNR]float32 // a value a lane
 	room    [rooms][]float32
 	args    [rooms][]float32 // operands of the loop under way
+	step    stepArgs
 }
 
 // widePiece is how many elements of a row are widened at a time.

@@ -10,13 +10,11 @@ import (
 func bindRowSquares(d *Device, l *loaded, x *gpu.Launch) func() {
 	from, y := l.buffer(x.In[0]), l.f32(x.Out[0])
 	cols := x.In[0].Type.Shape.Cols()
-	d.reserve(0, sumBlock)
-	body := &loop{body: func(w *worker, i int) {
+	body := &loop{body: func(_ *worker, i int) {
 		for r := i * gpu.RowBlock; r < min(len(y), (i+1)*gpu.RowBlock); r++ {
 			var s float64
 			for lo, end := r*cols, (r+1)*cols; lo < end; lo += sumBlock {
-				part := d.variant.get(from, lo, min(end, lo+sumBlock), w.room[0])
-				s += float64(d.variant.dot(part, part))
+				s += float64(d.variant.squaresOf(from, lo, min(end, lo+sumBlock)))
 			}
 			y[r] = float32(s)
 		}

@@ -2,6 +2,7 @@ package cpu
 
 import (
 	"math"
+	"unsafe"
 
 	"stepflow/gpu"
 )
@@ -9,17 +10,31 @@ import (
 // coding is how a variant reads and writes numbers that are kept in fewer bytes: blocks of codes, and bf16 that is
 // rounded stochastically.
 type coding struct {
-	decode func(c *codes, to []float32, from []byte, scale float32)
-	// encode is given the largest magnitude.
-	encode func(c *codes, to []byte, from []float32, most float32) (scale float32)
+	// decode and encode are given the scales of blocks, of blockElems elements at most: to begin with, encode is given
+	// the largest magnitudes.
+	decode func(c *codes, to []float32, from []byte, scales []float32)
+	encode func(c *codes, to []byte, from, scales []float32)
 	// draw rounds with the draws of elements from number first on.
 	draw func(to []uint16, from []float32, seed uint32, first int64)
+	// random gives elements of a random matrix, of a row from a column on, times alpha.
+	random func(to []float32, seed uint32, row, col int, alpha float32)
+	// step is a pass of AdamW over n elements of a block, n a multiple of 64, z the state of the first element's draw; nil
+	// where loops do it one after the other.
+	step func(n int, w, grad *uint16, m, v *byte, om, ov *float32, planesM, planesV *byte, a *stepArgs, z uint64)
 }
 
+// stepArgs are the scalars of halfAdamWLoop, the scales of a block, and what the loop gives.
+type stepArgs struct{ k, b1, c1, b2, c2, r1, r2, eps, lr, keep, scaleM, scaleV, mostM, mostV float32 }
+
 var portableCoding = coding{
-	decode: func(c *codes, to []float32, from []byte, scale float32) { c.Decode(to, from, scale) },
-	encode: func(c *codes, to []byte, from []float32, _ float32) float32 { return c.Encode(to, from) },
+	decode: func(c *codes, to []float32, from []byte, scales []float32) {
+		eachBlock(len(to), func(i, at, end int) { c.Decode(to[at:end], from[at:end], scales[i]) })
+	},
+	encode: func(c *codes, to []byte, from, scales []float32) {
+		eachBlock(len(from), func(i, at, end int) { scales[i] = c.Encode(to[at:end], from[at:end]) })
+	},
 	draw:   drawLoop,
+	random: randomLoop,
 }
 
 func drawLoop(to []uint16, from []float32, seed uint32, first int64) {
@@ -28,11 +43,26 @@ func drawLoop(to []uint16, from []float32, seed uint32, first int64) {
 	}
 }
 
+func randomLoop(to []float32, seed uint32, row, col int, alpha float32) {
+	for i := range to {
+		to[i] = alpha * gpu.RandomElement(seed, row, col+i)
+	}
+}
+
+// splitmixState is the number that splitmix64 makes that of element i of a seed of.
+func splitmixState(seed uint32, i int64) uint64 {
+	return uint64(seed)<<40 + uint64(i) + 0x9e3779b97f4a7c15
+}
+
+// sameUpper reports whether n states from z on differ in their lower 30 bits only, as vector code wants them.
+func sameUpper(z uint64, n int) bool { return z>>30 == (z+uint64(n))>>30 }
+
 // codes are those of an element type in the forms that vector code reads.
 type codes struct {
 	*gpu.Codes
 	planes  [4][256]byte // the bytes of each of the Values
 	octaves octaves
+	even    bool // all values lie equally far apart
 }
 
 // octaves are, of magnitudes by the lower five bits of their exponents, from 2⁻³¹ to 1, the one bound that may lie among
@@ -46,6 +76,7 @@ var codesOf = func() map[gpu.DType]*codes {
 	all := map[gpu.DType]*codes{}
 	for _, d := range []gpu.DType{gpu.Dynamic8, gpu.UDynamic8, gpu.Linear8} {
 		c := &codes{Codes: d.Codes()}
+		c.even = c.Bounds[0] > 1
 		for i, x := range c.Values {
 			for j := range c.planes {
 				c.planes[j][i] = byte(math.Float32bits(x) >> (8 * j))
@@ -67,31 +98,48 @@ var codesOf = func() map[gpu.DType]*codes {
 	return all
 }()
 
-// decodeWith runs whole vectors through vector code, the rest in Go.
-func decodeWith(lanes int, f func(c *codes, n int, to *float32, from *byte, scale float32)) func(*codes, []float32, []byte, float32) {
-	return func(c *codes, to []float32, from []byte, scale float32) {
+// decodeWith makes a decoder of what reads whole vectors of whole blocks: the rest is read in Go.
+func decodeWith(lanes int, f func(c *codes, n int, to *float32, from *byte, scales *float32)) func(*codes, []float32, []byte, []float32) {
+	return func(c *codes, to []float32, from []byte, scales []float32) {
 		n := len(to) / lanes * lanes
 		if n > 0 {
-			_ = from[n-1]
-			f(c, n, &to[0], &from[0], scale)
+			_, _ = from[n-1], scales[(n-1)/gpu.CodeBlock]
+			f(c, n, &to[0], &from[0], &scales[0])
 		}
-		c.Decode(to[n:], from[n:len(to)], scale)
+		if n < len(to) {
+			c.Decode(to[n:], from[n:len(to)], scales[n/gpu.CodeBlock])
+		}
 	}
 }
 
-// encodeWith does so with what finds codes.
-func encodeWith(lanes int, f func(c *codes, n int, to *byte, from *float32, inverse float32)) func(*codes, []byte, []float32, float32) float32 {
-	return func(c *codes, to []byte, from []float32, scale float32) float32 {
+// inBlocksOf makes a decoder of blocks of one that reads a single one.
+func inBlocksOf(f func(c *codes, n int, to *float32, from *byte, scale float32)) func(*codes, int, *float32, *byte, *float32) {
+	return func(c *codes, n int, to *float32, from *byte, scales *float32) {
+		tos, froms, all := unsafe.Slice(to, n), unsafe.Slice(from, n), unsafe.Slice(scales, blocksOf(n, gpu.CodeBlock))
+		for i, scale := range all {
+			at := i * gpu.CodeBlock
+			f(c, min(n-at, gpu.CodeBlock), &tos[at], &froms[at], scale)
+		}
+	}
+}
+
+// encodeWith makes an encoder of what finds the codes of whole vectors of whole blocks: the rest are found in Go.
+func encodeWith(lanes int, f func(c *codes, n int, to *byte, from, scales *float32)) func(*codes, []byte, []float32, []float32) {
+	return func(c *codes, to []byte, from, scales []float32) {
 		n := len(from) / lanes * lanes
-		if n == 0 || !(scale >= gpu.LeastScale) {
-			return c.Encode(to, from)
+		for _, scale := range scales {
+			if !(scale >= gpu.LeastScale) {
+				n = 0
+			}
+		}
+		if n == 0 {
+			portableCoding.encode(c, to, from, scales)
+			return
 		}
 		_ = to[n-1]
-		inverse := 1 / scale
-		f(c, n, &to[0], &from[0], inverse)
+		f(c, n, &to[0], &from[0], &scales[0])
 		for i, x := range from[n:] {
-			to[n+i] = c.Of(x * inverse)
+			to[n+i] = c.Of(x * (1 / scales[(n+i)/gpu.CodeBlock]))
 		}
-		return scale
 	}
 }

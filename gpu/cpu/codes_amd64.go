@@ -2,6 +2,12 @@
 
 package cpu
 
+import (
+	"unsafe"
+
+	"stepflow/gpu"
+)
+
 //go:noescape
 func decodeAVX512(n int, to *float32, from *byte, values *float32, scale float32)
 
@@ -9,10 +15,13 @@ func decodeAVX512(n int, to *float32, from *byte, values *float32, scale float32
 func decodeAVX2(n int, to *float32, from *byte, values *float32, scale float32)
 
 //go:noescape
-func decodeVBMI(n int, to *float32, from, planes *byte, scale float32)
+func decodeVBMI(n int, to *float32, from, planes *byte, scales *float32)
 
 //go:noescape
-func encodeAVX512(n int, to *byte, from *float32, octaves *octaves, classes *float32, zero int, inverse float32)
+func encodeAVX512(n int, to *byte, from *float32, octaves *octaves, classes *float32, zero int, scales *float32)
+
+//go:noescape
+func encodeEvenAVX512(n int, to *byte, from *float32, octaves *octaves, classes *float32, zero int, scales *float32)
 
 //go:noescape
 func encodeAVX2(n int, to *byte, from, bounds, classes *float32, zero int, inverse float32)
@@ -20,33 +29,74 @@ func encodeAVX2(n int, to *byte, from, bounds, classes *float32, zero int, inver
 //go:noescape
 func drawAVX512(n int, to *uint16, from *float32, z uint64)
 
+//go:noescape
+func narrowStepVBMI(n int, w, grad *uint16, m, v *byte, om, ov *float32, planesM, planesV *byte, a *stepArgs, z uint64)
+
+//go:noescape
+func drawAVX2(n int, to *uint16, from *float32, z uint64)
+
+//go:noescape
+func randomAVX512(n int, to *float32, z uint64, factor float32)
+
 var (
 	codingAVX512 = coding{
-		decode: decodeWith(16, func(c *codes, n int, to *float32, from *byte, scale float32) {
+		decode: decodeWith(16, inBlocksOf(func(c *codes, n int, to *float32, from *byte, scale float32) {
 			decodeAVX512(n, to, from, &c.Values[0], scale)
-		}),
-		encode: encodeWith(64, func(c *codes, n int, to *byte, from *float32, inverse float32) {
-			encodeAVX512(n, to, from, &c.octaves, &c.Slope[0], int(c.Zero), inverse)
-		}),
-		draw: func(to []uint16, from []float32, seed uint32, first int64) {
-			n := len(from) / 16 * 16
-			if n > 0 {
-				_ = to[n-1]
-				drawAVX512(n, &to[0], &from[0], uint64(seed)<<40+uint64(first)+0x9e3779b97f4a7c15)
+		})),
+		encode: encodeWith(64, func(c *codes, n int, to *byte, from, scales *float32) {
+			if c.even {
+				encodeEvenAVX512(n, to, from, &c.octaves, &c.Slope[0], int(c.Zero), scales)
+				return
 			}
-			drawLoop(to[n:], from[n:], seed, first+int64(n))
-		},
+			encodeAVX512(n, to, from, &c.octaves, &c.Slope[0], int(c.Zero), scales)
+		}),
+		draw:   drawWith(32, drawAVX512),
+		random: randomLoop,
 	}
-	decodeBytes = decodeWith(64, func(c *codes, n int, to *float32, from *byte, scale float32) {
-		decodeVBMI(n, to, from, &c.planes[0][0], scale)
+	decodeBytes = decodeWith(64, func(c *codes, n int, to *float32, from *byte, scales *float32) {
+		decodeVBMI(n, to, from, &c.planes[0][0], scales)
 	})
 	codingAVX2 = coding{
-		decode: decodeWith(8, func(c *codes, n int, to *float32, from *byte, scale float32) {
+		decode: decodeWith(8, inBlocksOf(func(c *codes, n int, to *float32, from *byte, scale float32) {
 			decodeAVX2(n, to, from, &c.Values[0], scale)
+		})),
+		encode: encodeWith(8, func(c *codes, n int, to *byte, from, scales *float32) {
+			tos, froms, all := unsafe.Slice(to, n), unsafe.Slice(from, n), unsafe.Slice(scales, blocksOf(n, gpu.CodeBlock))
+			for i, scale := range all {
+				at := i * gpu.CodeBlock
+				encodeAVX2(min(n-at, gpu.CodeBlock), &tos[at], &froms[at], &c.Bounds[0], &c.Slope[0], int(c.Zero), 1/scale)
+			}
 		}),
-		encode: encodeWith(8, func(c *codes, n int, to *byte, from *float32, inverse float32) {
-			encodeAVX2(n, to, from, &c.Bounds[0], &c.Slope[0], int(c.Zero), inverse)
-		}),
-		draw: drawLoop,
+		draw:   drawWith(8, drawAVX2),
+		random: randomLoop,
 	}
 )
+
+// drawWith draws whole vectors in vector code, the rest in Go.
+func drawWith(lanes int, f func(n int, to *uint16, from *float32, z uint64)) func([]uint16, []float32, uint32, int64) {
+	return func(to []uint16, from []float32, seed uint32, first int64) {
+		n := len(from) / lanes * lanes
+		z := splitmixState(seed, first)
+		if !sameUpper(z, n) { // rare
+			n = 0
+		}
+		if n > 0 {
+			_ = to[n-1]
+			f(n, &to[0], &from[0], z)
+		}
+		drawLoop(to[n:], from[n:], seed, first+int64(n))
+	}
+}
+
+// randomBits counts the bits of splitmix64 by VPOPCNTQ.
+func randomBits(to []float32, seed uint32, row, col int, alpha float32) {
+	n := len(to) / 16 * 16
+	z := splitmixState(seed, int64(row)<<20+int64(col))
+	if !sameUpper(z, n) {
+		n = 0
+	}
+	if n > 0 {
+		randomAVX512(n, &to[0], z, alpha/4)
+	}
+	randomLoop(to[n:], seed, row, col+n, alpha)
+}

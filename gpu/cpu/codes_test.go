@@ -25,7 +25,9 @@ func TestCodes(t *testing.T) {
 							x[j] = 0
 						}
 					}
-					scale := v.encode(c, got, x, v.absMax(x))
+					scales := []float32{v.absMax(x)}
+					v.encode(c, got, x, scales)
+					scale := scales[0]
 					if s := c.Encode(want, x); scale != s {
 						t.Errorf("%s: the scale of %d numbers of %v is %g, not %g", v.name, n, d, scale, s)
 					}
@@ -35,7 +37,7 @@ func TestCodes(t *testing.T) {
 						}
 					}
 					back := make([]float32, n)
-					v.decode(c, back, got, scale)
+					v.decode(c, back, got, scales)
 					for j, y := range back {
 						if w := c.Values[got[j]] * scale; y != w {
 							t.Fatalf("%s: code %d of %v is read as %g, not %g", v.name, got[j], d, y, w)
@@ -44,7 +46,9 @@ func TestCodes(t *testing.T) {
 				}
 			}
 			zeros := make([]byte, 40)
-			if s := v.encode(c, zeros, make([]float32, 40), 0); s != 0 || zeros[0] != c.Zero || zeros[39] != c.Zero {
+			none := []float32{0}
+			v.encode(c, zeros, make([]float32, 40), none)
+			if s := none[0]; s != 0 || zeros[0] != c.Zero || zeros[39] != c.Zero {
 				t.Errorf("%s: zeros in %v have the scale %g and codes %d", v.name, d, s, zeros[0])
 			}
 		}
@@ -55,9 +59,12 @@ func TestCodes(t *testing.T) {
 func TestCodesAtBorders(t *testing.T) {
 	for _, d := range []gpu.DType{gpu.Dynamic8, gpu.UDynamic8, gpu.Linear8} {
 		c := codesOf[d]
-		x := []float32{1}
+		var x []float32
 		near := func(y float32) {
 			for ulp := range 7 {
+				if len(x)%gpu.CodeBlock == 0 {
+					x = append(x, 1) // the largest of its block
+				}
 				if z := math.Float32frombits(math.Float32bits(y) + uint32(ulp) - 3); z >= -1 && z <= 1 {
 					x = append(x, z)
 				}
@@ -77,7 +84,11 @@ func TestCodesAtBorders(t *testing.T) {
 		for i := range variants {
 			v := &variants[i]
 			codes := make([]byte, len(x))
-			v.encode(c, codes, x, 1)
+			for lo := 0; lo < len(x); lo += blockElems { // the blocks of a call
+				hi := min(len(x), lo+blockElems)
+				ones := []float32{1, 1, 1, 1}
+				v.encode(c, codes[lo:hi], x[lo:hi], ones[:blocksOf(hi-lo, gpu.CodeBlock)])
+			}
 			for j, y := range x {
 				if want := c.Of(y); codes[j] != want {
 					t.Fatalf("%s: %g (%#x) in %v has code %d, not %d", v.name, y, math.Float32bits(y), d, codes[j], want)
@@ -97,13 +108,31 @@ func TestDraws(t *testing.T) {
 	x[7], x[8], x[9] = float32(math.NaN()), float32(math.Inf(1)), float32(math.Inf(-1))
 	for i := range variants {
 		v := &variants[i]
-		for _, first := range []int64{0, 5, 1<<30 - 600, gpu.DrawsOfM + 7, gpu.DrawsOfV} {
+		for _, first := range []int64{0, 5, 1<<30 - 600, 11895787 - 2000, 11895787 - 4096, gpu.DrawsOfM + 7, gpu.DrawsOfV} {
 			for _, seed := range []uint32{0, 1, 1<<24 - 1} {
 				got := make([]uint16, len(x))
 				v.draw(got, x, seed, first)
 				for j, y := range x {
 					if want := gpu.ToBF16Stochastic(y, seed, first+int64(j)); got[j] != want {
 						t.Fatalf("%s: element %d, %#x, is rounded to %#x, not %#x", v.name, first+int64(j), math.Float32bits(y), got[j], want)
+					}
+				}
+			}
+		}
+	}
+}
+
+// TestRandom: every variant makes the elements of gpu.RandomElement, in all parts of a row.
+func TestRandom(t *testing.T) {
+	for i := range variants {
+		v := &variants[i]
+		for _, row := range []int{0, 3, 11, 1 << 18} {
+			for _, col := range []int{0, 5, 361451 - 500, 1<<20 - 1000} { // in row 11, the states have a carry into bit 30
+				got := make([]float32, 999)
+				v.random(got, 1<<24-7, row, col, 0.3)
+				for j, x := range got {
+					if want := 0.3 * gpu.RandomElement(1<<24-7, row, col+j); x != want {
+						t.Fatalf("%s: element [%d, %d] is %g, not %g", v.name, row, col+j, x, want)
 					}
 				}
 			}

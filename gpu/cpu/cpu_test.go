@@ -6,6 +6,7 @@ import (
 	"math"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 
@@ -180,6 +181,33 @@ func TestLoops(t *testing.T) {
 			}
 			p.rotate(x[4], x[5], x[0], x[1], x[2], x[3], -1)
 			v.rotate(x[6], x[7], x[0], x[1], x[2], x[3], -1)
+			h, g := make([]uint16, n), make([]uint16, n)
+			v.narrow(h, x[0])
+			v.narrow(g, x[1])
+			v.widen(x[0], h)
+			v.widen(x[1], g)
+			if a, b := v.squares(x[0]), v.halfSquares(h); a != b {
+				t.Errorf("%s: the squares of %d elements add up to %g in bf16, and to %g widened", v.name, n, b, a)
+			}
+			var out [6][]float32
+			for j := range out {
+				out[j] = make([]float32, n)
+			}
+			a, b := v.adamw(out[0], out[1], out[2], x[0], x[1], x[2], x[3], 0.5, 0.9, 0.1, 0.95, 0.05, 2, 3, 1e-8, 1e-3, 0.99)
+			c, e := v.halfAdamW(out[3], out[4], out[5], h, g, x[2], x[3], 0.5, 0.9, 0.1, 0.95, 0.05, 2, 3, 1e-8, 1e-3, 0.99)
+			if a != c || b != e || n > 0 && (a != v.absMax(out[1]) || b != v.absMax(out[2])) {
+				t.Errorf("%s: the largest moments of %d elements are %g and %g, and in bf16 %g and %g", v.name, n, a, b, c, e)
+			}
+			a = v.ema(out[0], out[1], x[2], x[0], 0.9, 0.1, 0.8, 0.2)
+			b = v.halfEMA(out[3], out[4], x[2], h, 0.9, 0.1, 0.8, 0.2)
+			if a != b || n > 0 && a != v.absMax(out[0]) {
+				t.Errorf("%s: the largest average of %d elements is %g, and in bf16 %g", v.name, n, a, b)
+			}
+			for j := range 3 {
+				if !slices.Equal(out[j], out[3+j]) {
+					t.Errorf("%s: AdamW makes %v of %d elements in bf16, and %v of them widened", v.name, out[3+j], n, out[j])
+				}
+			}
 			for l := range y {
 				same("rotate", x[4][l], x[6][l])
 				same("rotate", x[5][l], x[7][l])

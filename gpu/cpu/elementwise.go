@@ -98,21 +98,20 @@ func (d *Device) reserveBlocks(n, elems int) {
 	}
 }
 
-// totals binds sums over the elements of each of the inputs: f sums a block, the blocks of a partial sum are added in
+// totals binds sums over the elements of each of the inputs: f sums elements [lo, hi) of an input, a block; the blocks of a partial sum are added in
 // fp64, and so are the partial sums of an input, in order.
-func (d *Device) totals(in []buffer, y, scratch []float32, f func(a []float32) float32) func() {
+func (d *Device) totals(in []buffer, y, scratch []float32, f func(w *worker, a buffer, lo, hi int) float32) func() {
 	first := make([]int, len(in)+1) // partial sums of the inputs before
 	for j, a := range in {
 		first[j+1] = first[j] + blocksOf(a.len(), gpu.SumBlock)
 	}
 	tasks := first[len(in)]
-	d.reserve(0, sumBlock)
 	l := &loop{body: func(w *worker, i int) {
 		j := sort.SearchInts(first, i+1) - 1
 		a, at := in[j], (i-first[j])*gpu.SumBlock
 		var s float64
 		for lo, end := at, min(a.len(), at+gpu.SumBlock); lo < end; lo += sumBlock {
-			s += float64(f(d.variant.get(a, lo, min(end, lo+sumBlock), w.room[0])))
+			s += float64(f(w, a, lo, min(end, lo+sumBlock)))
 		}
 		scratch[i] = float32(s)
 	}}
@@ -325,10 +324,13 @@ func bindSumRows(d *Device, l *loaded, x *gpu.Launch) func() {
 }
 
 func bindSum(d *Device, l *loaded, x *gpu.Launch) func() {
-	return d.totals(l.buffers(x.In), l.f32(x.Out[0]), l.f32(x.Scratch), d.variant.sum)
+	d.reserve(0, sumBlock)
+	return d.totals(l.buffers(x.In), l.f32(x.Out[0]), l.f32(x.Scratch), func(w *worker, a buffer, lo, hi int) float32 {
+		return d.variant.sum(d.variant.get(a, lo, hi, w.room[0]))
+	})
 }
 
 func bindSumSquares(d *Device, l *loaded, x *gpu.Launch) func() {
 	return d.totals(l.buffers(x.In), l.f32(x.Out[0]), l.f32(x.Scratch),
-		func(a []float32) float32 { return d.variant.dot(a, a) })
+		func(_ *worker, a buffer, lo, hi int) float32 { return d.variant.squaresOf(a, lo, hi) })
 }

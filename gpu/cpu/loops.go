@@ -9,6 +9,9 @@ import "math"
 // vector, and everything where there is no assembly. All slices of a call have the length of the
 // first; an output may be the same memory as an input, never overlap it otherwise.
 
+// half32 widens.
+func half32(x uint16) float32 { return math.Float32frombits(uint32(x) << 16) }
+
 func sqrt32(x float32) float32 { return float32(math.Sqrt(float64(x))) }
 
 func addLoop(y, a, b []float32) {
@@ -72,6 +75,21 @@ func absMaxLoop(a []float32) (m float32) {
 		m = max(m, max(a[i], -a[i]))
 	}
 	return m
+}
+
+func squaresLoop(a []float32) (s float32) {
+	for i := range a {
+		s += a[i] * a[i]
+	}
+	return s
+}
+
+func halfSquaresLoop(a []uint16) (s float32) {
+	for i := range a {
+		x := half32(a[i])
+		s += x * x
+	}
+	return s
 }
 
 func dotLoop(a, b []float32) (s float32) {
@@ -180,6 +198,19 @@ func emaLoop(y, z, a, b []float32, s, t, u, w float32) (most float32) {
 	return most
 }
 
+// halfEMALoop is emaLoop of numbers b in bf16.
+func halfEMALoop(y, z, a []float32, b []uint16, s, t, u, w float32) (most float32) {
+	most = float32(math.Inf(-1))
+	for i := range y {
+		g := half32(b[i])
+		x := s*a[i] + t*g
+		y[i] = x
+		z[i] = u*x + w*g
+		most = max(most, max(x, -x))
+	}
+	return most
+}
+
 // adamwLoop updates w, m and v by the gradient times k, and gives the largest magnitudes of m and v. keep is 1 - lr·wd;
 // r1 and r2 are the inverses of the bias corrections.
 func adamwLoop(ow, om, ov, w, grad, m, v []float32, k, b1, c1, b2, c2, r1, r2, eps, lr, keep float32) (mostM, mostV float32) {
@@ -191,6 +222,22 @@ func adamwLoop(ow, om, ov, w, grad, m, v []float32, k, b1, c1, b2, c2, r1, r2, e
 		om[i] = a
 		ov[i] = b
 		ow[i] = keep*w[i] - lr*(a*r1)/(sqrt32(b*r2)+eps)
+		mostM = max(mostM, max(a, -a))
+		mostV = max(mostV, b)
+	}
+	return mostM, mostV
+}
+
+// halfAdamWLoop is adamwLoop of a weight and a gradient in bf16.
+func halfAdamWLoop(ow, om, ov []float32, w, grad []uint16, m, v []float32, k, b1, c1, b2, c2, r1, r2, eps, lr, keep float32) (mostM, mostV float32) {
+	mostM, mostV = float32(math.Inf(-1)), float32(math.Inf(-1))
+	for i := range ow {
+		x := k * half32(grad[i])
+		a := b1*m[i] + c1*x
+		b := b2*v[i] + c2*x*x
+		om[i] = a
+		ov[i] = b
+		ow[i] = keep*half32(w[i]) - lr*(a*r1)/(sqrt32(b*r2)+eps)
 		mostM = max(mostM, max(a, -a))
 		mostV = max(mostV, b)
 	}

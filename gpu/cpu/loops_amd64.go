@@ -5,7 +5,7 @@
 package cpu
 
 var loopsAVX512 = loopTable{
-	add: func(y, a, b []float32) {
+	add: func(y []float32, a []float32, b []float32) {
 		n := len(y)
 		whole := n &^ 15
 		if whole > 0 {
@@ -17,7 +17,7 @@ var loopsAVX512 = loopTable{
 			addLoop(y[whole:], a[whole:], b[whole:])
 		}
 	},
-	mul: func(y, a, b []float32) {
+	mul: func(y []float32, a []float32, b []float32) {
 		n := len(y)
 		whole := n &^ 15
 		if whole > 0 {
@@ -29,7 +29,7 @@ var loopsAVX512 = loopTable{
 			mulLoop(y[whole:], a[whole:], b[whole:])
 		}
 	},
-	scale: func(y, a []float32, alpha float32) {
+	scale: func(y []float32, a []float32, alpha float32) {
 		n := len(y)
 		whole := n &^ 15
 		if whole > 0 {
@@ -40,7 +40,7 @@ var loopsAVX512 = loopTable{
 			scaleLoop(y[whole:], a[whole:], alpha)
 		}
 	},
-	blend: func(y, a, b []float32, s, t float32) {
+	blend: func(y []float32, a []float32, b []float32, s, t float32) {
 		n := len(y)
 		whole := n &^ 15
 		if whole > 0 {
@@ -52,7 +52,7 @@ var loopsAVX512 = loopTable{
 			blendLoop(y[whole:], a[whole:], b[whole:], s, t)
 		}
 	},
-	mul3: func(y, a, b []float32, s float32) {
+	mul3: func(y []float32, a []float32, b []float32, s float32) {
 		n := len(y)
 		whole := n &^ 15
 		if whole > 0 {
@@ -64,7 +64,7 @@ var loopsAVX512 = loopTable{
 			mul3Loop(y[whole:], a[whole:], b[whole:], s)
 		}
 	},
-	addMul: func(y, a, b []float32, s float32) {
+	addMul: func(y []float32, a []float32, b []float32, s float32) {
 		n := len(y)
 		whole := n &^ 15
 		if whole > 0 {
@@ -115,7 +115,33 @@ var loopsAVX512 = loopTable{
 		}
 		return m
 	},
-	dot: func(a, b []float32) (s float32) {
+	squares: func(a []float32) (s float32) {
+		n := len(a)
+		whole := n &^ 15
+		if whole == 0 {
+			return squaresLoop(a[whole:])
+		}
+		s = squaresAVX512(whole, &a[0])
+		if whole < n {
+			sRest := squaresLoop(a[whole:])
+			s += sRest
+		}
+		return s
+	},
+	halfSquares: func(a []uint16) (s float32) {
+		n := len(a)
+		whole := n &^ 15
+		if whole == 0 {
+			return halfSquaresLoop(a[whole:])
+		}
+		s = halfSquaresAVX512(whole, &a[0])
+		if whole < n {
+			sRest := halfSquaresLoop(a[whole:])
+			s += sRest
+		}
+		return s
+	},
+	dot: func(a []float32, b []float32) (s float32) {
 		n := len(a)
 		whole := n &^ 15
 		if whole == 0 {
@@ -129,7 +155,7 @@ var loopsAVX512 = loopTable{
 		}
 		return s
 	},
-	dot3: func(a, b, c []float32) (s float32) {
+	dot3: func(a []float32, b []float32, c []float32) (s float32) {
 		n := len(a)
 		whole := n &^ 15
 		if whole == 0 {
@@ -144,7 +170,7 @@ var loopsAVX512 = loopTable{
 		}
 		return s
 	},
-	normGrad: func(y, dy, x, w []float32, s, k float32) {
+	normGrad: func(y []float32, dy []float32, x []float32, w []float32, s, k float32) {
 		n := len(y)
 		whole := n &^ 15
 		if whole > 0 {
@@ -157,7 +183,7 @@ var loopsAVX512 = loopTable{
 			normGradLoop(y[whole:], dy[whole:], x[whole:], w[whole:], s, k)
 		}
 	},
-	rotate: func(y, z, a, b, c, s []float32, sign float32) {
+	rotate: func(y []float32, z []float32, a []float32, b []float32, c []float32, s []float32, sign float32) {
 		n := len(y)
 		whole := n &^ 15
 		if whole > 0 {
@@ -172,7 +198,7 @@ var loopsAVX512 = loopTable{
 			rotateLoop(y[whole:], z[whole:], a[whole:], b[whole:], c[whole:], s[whole:], sign)
 		}
 	},
-	expSum: func(y, a []float32, shift float32) (s float32) {
+	expSum: func(y []float32, a []float32, shift float32) (s float32) {
 		n := len(y)
 		whole := n &^ 15
 		if whole == 0 {
@@ -186,7 +212,7 @@ var loopsAVX512 = loopTable{
 		}
 		return s
 	},
-	expScale: func(y, a []float32, shift, k float32) {
+	expScale: func(y []float32, a []float32, shift, k float32) {
 		n := len(y)
 		whole := n &^ 15
 		if whole > 0 {
@@ -197,7 +223,7 @@ var loopsAVX512 = loopTable{
 			expScaleLoop(y[whole:], a[whole:], shift, k)
 		}
 	},
-	swiglu: func(y, gate, up []float32) {
+	swiglu: func(y []float32, gate []float32, up []float32) {
 		n := len(y)
 		whole := n &^ 15
 		if whole > 0 {
@@ -209,7 +235,7 @@ var loopsAVX512 = loopTable{
 			swigluLoop(y[whole:], gate[whole:], up[whole:])
 		}
 	},
-	swigluGrad: func(dg, du, dy, gate, up []float32) {
+	swigluGrad: func(dg []float32, du []float32, dy []float32, gate []float32, up []float32) {
 		n := len(dg)
 		whole := n &^ 15
 		if whole > 0 {
@@ -223,7 +249,7 @@ var loopsAVX512 = loopTable{
 			swigluGradLoop(dg[whole:], du[whole:], dy[whole:], gate[whole:], up[whole:])
 		}
 	},
-	scoreExp: func(p, total, shift []float32) {
+	scoreExp: func(p []float32, total []float32, shift []float32) {
 		n := len(p)
 		whole := n &^ 15
 		if whole > 0 {
@@ -235,7 +261,7 @@ var loopsAVX512 = loopTable{
 			scoreExpLoop(p[whole:], total[whole:], shift[whole:])
 		}
 	},
-	scoreGrad: func(p, ds, lse, delta []float32) {
+	scoreGrad: func(p []float32, ds []float32, lse []float32, delta []float32) {
 		n := len(p)
 		whole := n &^ 15
 		if whole > 0 {
@@ -248,7 +274,7 @@ var loopsAVX512 = loopTable{
 			scoreGradLoop(p[whole:], ds[whole:], lse[whole:], delta[whole:])
 		}
 	},
-	raise: func(y, a []float32) {
+	raise: func(y []float32, a []float32) {
 		n := len(y)
 		whole := n &^ 15
 		if whole > 0 {
@@ -259,7 +285,7 @@ var loopsAVX512 = loopTable{
 			raiseLoop(y[whole:], a[whole:])
 		}
 	},
-	ema: func(y, z, a, b []float32, s, t, u, w float32) (most float32) {
+	ema: func(y []float32, z []float32, a []float32, b []float32, s, t, u, w float32) (most float32) {
 		n := len(y)
 		whole := n &^ 15
 		if whole == 0 {
@@ -275,7 +301,23 @@ var loopsAVX512 = loopTable{
 		}
 		return most
 	},
-	adamw: func(ow, om, ov, w, grad, m, v []float32, k, b1, c1, b2, c2, r1, r2, eps, lr, keep float32) (mostM, mostV float32) {
+	halfEMA: func(y []float32, z []float32, a []float32, b []uint16, s, t, u, w float32) (most float32) {
+		n := len(y)
+		whole := n &^ 15
+		if whole == 0 {
+			return halfEMALoop(y[whole:], z[whole:], a[whole:], b[whole:], s, t, u, w)
+		}
+		_ = z[whole-1]
+		_ = a[whole-1]
+		_ = b[whole-1]
+		most = halfEMAAVX512(whole, &y[0], &z[0], &a[0], &b[0], s, t, u, w)
+		if whole < n {
+			mostRest := halfEMALoop(y[whole:], z[whole:], a[whole:], b[whole:], s, t, u, w)
+			most = max(most, mostRest)
+		}
+		return most
+	},
+	adamw: func(ow []float32, om []float32, ov []float32, w []float32, grad []float32, m []float32, v []float32, k, b1, c1, b2, c2, r1, r2, eps, lr, keep float32) (mostM, mostV float32) {
 		n := len(ow)
 		whole := n &^ 15
 		if whole == 0 {
@@ -295,7 +337,27 @@ var loopsAVX512 = loopTable{
 		}
 		return mostM, mostV
 	},
-	adam: func(y, om, ov, grad, m, v []float32, k, b1, c1, b2, c2, bias, eps float32) (mostM, mostV float32) {
+	halfAdamW: func(ow []float32, om []float32, ov []float32, w []uint16, grad []uint16, m []float32, v []float32, k, b1, c1, b2, c2, r1, r2, eps, lr, keep float32) (mostM, mostV float32) {
+		n := len(ow)
+		whole := n &^ 15
+		if whole == 0 {
+			return halfAdamWLoop(ow[whole:], om[whole:], ov[whole:], w[whole:], grad[whole:], m[whole:], v[whole:], k, b1, c1, b2, c2, r1, r2, eps, lr, keep)
+		}
+		_ = om[whole-1]
+		_ = ov[whole-1]
+		_ = w[whole-1]
+		_ = grad[whole-1]
+		_ = m[whole-1]
+		_ = v[whole-1]
+		mostM, mostV = halfAdamWAVX512(whole, &ow[0], &om[0], &ov[0], &w[0], &grad[0], &m[0], &v[0], k, b1, c1, b2, c2, r1, r2, eps, lr, keep)
+		if whole < n {
+			mostMRest, mostVRest := halfAdamWLoop(ow[whole:], om[whole:], ov[whole:], w[whole:], grad[whole:], m[whole:], v[whole:], k, b1, c1, b2, c2, r1, r2, eps, lr, keep)
+			mostM = max(mostM, mostMRest)
+			mostV = max(mostV, mostVRest)
+		}
+		return mostM, mostV
+	},
+	adam: func(y []float32, om []float32, ov []float32, grad []float32, m []float32, v []float32, k, b1, c1, b2, c2, bias, eps float32) (mostM, mostV float32) {
 		n := len(y)
 		whole := n &^ 15
 		if whole == 0 {
@@ -317,22 +379,22 @@ var loopsAVX512 = loopTable{
 }
 
 //go:noescape
-func addAVX512(n int, y, a, b *float32)
+func addAVX512(n int, y *float32, a *float32, b *float32)
 
 //go:noescape
-func mulAVX512(n int, y, a, b *float32)
+func mulAVX512(n int, y *float32, a *float32, b *float32)
 
 //go:noescape
-func scaleAVX512(n int, y, a *float32, alpha float32)
+func scaleAVX512(n int, y *float32, a *float32, alpha float32)
 
 //go:noescape
-func blendAVX512(n int, y, a, b *float32, s, t float32)
+func blendAVX512(n int, y *float32, a *float32, b *float32, s, t float32)
 
 //go:noescape
-func mul3AVX512(n int, y, a, b *float32, s float32)
+func mul3AVX512(n int, y *float32, a *float32, b *float32, s float32)
 
 //go:noescape
-func addMulAVX512(n int, y, a, b *float32, s float32)
+func addMulAVX512(n int, y *float32, a *float32, b *float32, s float32)
 
 //go:noescape
 func sumAVX512(n int, a *float32) (s float32)
@@ -344,49 +406,61 @@ func maxAVX512(n int, a *float32) (m float32)
 func absMaxAVX512(n int, a *float32) (m float32)
 
 //go:noescape
-func dotAVX512(n int, a, b *float32) (s float32)
+func squaresAVX512(n int, a *float32) (s float32)
 
 //go:noescape
-func dot3AVX512(n int, a, b, c *float32) (s float32)
+func halfSquaresAVX512(n int, a *uint16) (s float32)
 
 //go:noescape
-func normGradAVX512(n int, y, dy, x, w *float32, s, k float32)
+func dotAVX512(n int, a *float32, b *float32) (s float32)
 
 //go:noescape
-func rotateAVX512(n int, y, z, a, b, c, s *float32, sign float32)
+func dot3AVX512(n int, a *float32, b *float32, c *float32) (s float32)
 
 //go:noescape
-func expSumAVX512(n int, y, a *float32, shift float32) (s float32)
+func normGradAVX512(n int, y *float32, dy *float32, x *float32, w *float32, s, k float32)
 
 //go:noescape
-func expScaleAVX512(n int, y, a *float32, shift, k float32)
+func rotateAVX512(n int, y *float32, z *float32, a *float32, b *float32, c *float32, s *float32, sign float32)
 
 //go:noescape
-func swigluAVX512(n int, y, gate, up *float32)
+func expSumAVX512(n int, y *float32, a *float32, shift float32) (s float32)
 
 //go:noescape
-func swigluGradAVX512(n int, dg, du, dy, gate, up *float32)
+func expScaleAVX512(n int, y *float32, a *float32, shift, k float32)
 
 //go:noescape
-func scoreExpAVX512(n int, p, total, shift *float32)
+func swigluAVX512(n int, y *float32, gate *float32, up *float32)
 
 //go:noescape
-func scoreGradAVX512(n int, p, ds, lse, delta *float32)
+func swigluGradAVX512(n int, dg *float32, du *float32, dy *float32, gate *float32, up *float32)
 
 //go:noescape
-func raiseAVX512(n int, y, a *float32)
+func scoreExpAVX512(n int, p *float32, total *float32, shift *float32)
 
 //go:noescape
-func emaAVX512(n int, y, z, a, b *float32, s, t, u, w float32) (most float32)
+func scoreGradAVX512(n int, p *float32, ds *float32, lse *float32, delta *float32)
 
 //go:noescape
-func adamwAVX512(n int, ow, om, ov, w, grad, m, v *float32, k, b1, c1, b2, c2, r1, r2, eps, lr, keep float32) (mostM, mostV float32)
+func raiseAVX512(n int, y *float32, a *float32)
 
 //go:noescape
-func adamAVX512(n int, y, om, ov, grad, m, v *float32, k, b1, c1, b2, c2, bias, eps float32) (mostM, mostV float32)
+func emaAVX512(n int, y *float32, z *float32, a *float32, b *float32, s, t, u, w float32) (most float32)
+
+//go:noescape
+func halfEMAAVX512(n int, y *float32, z *float32, a *float32, b *uint16, s, t, u, w float32) (most float32)
+
+//go:noescape
+func adamwAVX512(n int, ow *float32, om *float32, ov *float32, w *float32, grad *float32, m *float32, v *float32, k, b1, c1, b2, c2, r1, r2, eps, lr, keep float32) (mostM, mostV float32)
+
+//go:noescape
+func halfAdamWAVX512(n int, ow *float32, om *float32, ov *float32, w *uint16, grad *uint16, m *float32, v *float32, k, b1, c1, b2, c2, r1, r2, eps, lr, keep float32) (mostM, mostV float32)
+
+//go:noescape
+func adamAVX512(n int, y *float32, om *float32, ov *float32, grad *float32, m *float32, v *float32, k, b1, c1, b2, c2, bias, eps float32) (mostM, mostV float32)
 
 var loopsAVX2 = loopTable{
-	add: func(y, a, b []float32) {
+	add: func(y []float32, a []float32, b []float32) {
 		n := len(y)
 		whole := n &^ 7
 		if whole > 0 {
@@ -398,7 +472,7 @@ var loopsAVX2 = loopTable{
 			addLoop(y[whole:], a[whole:], b[whole:])
 		}
 	},
-	mul: func(y, a, b []float32) {
+	mul: func(y []float32, a []float32, b []float32) {
 		n := len(y)
 		whole := n &^ 7
 		if whole > 0 {
@@ -410,7 +484,7 @@ var loopsAVX2 = loopTable{
 			mulLoop(y[whole:], a[whole:], b[whole:])
 		}
 	},
-	scale: func(y, a []float32, alpha float32) {
+	scale: func(y []float32, a []float32, alpha float32) {
 		n := len(y)
 		whole := n &^ 7
 		if whole > 0 {
@@ -421,7 +495,7 @@ var loopsAVX2 = loopTable{
 			scaleLoop(y[whole:], a[whole:], alpha)
 		}
 	},
-	blend: func(y, a, b []float32, s, t float32) {
+	blend: func(y []float32, a []float32, b []float32, s, t float32) {
 		n := len(y)
 		whole := n &^ 7
 		if whole > 0 {
@@ -433,7 +507,7 @@ var loopsAVX2 = loopTable{
 			blendLoop(y[whole:], a[whole:], b[whole:], s, t)
 		}
 	},
-	mul3: func(y, a, b []float32, s float32) {
+	mul3: func(y []float32, a []float32, b []float32, s float32) {
 		n := len(y)
 		whole := n &^ 7
 		if whole > 0 {
@@ -445,7 +519,7 @@ var loopsAVX2 = loopTable{
 			mul3Loop(y[whole:], a[whole:], b[whole:], s)
 		}
 	},
-	addMul: func(y, a, b []float32, s float32) {
+	addMul: func(y []float32, a []float32, b []float32, s float32) {
 		n := len(y)
 		whole := n &^ 7
 		if whole > 0 {
@@ -496,7 +570,33 @@ var loopsAVX2 = loopTable{
 		}
 		return m
 	},
-	dot: func(a, b []float32) (s float32) {
+	squares: func(a []float32) (s float32) {
+		n := len(a)
+		whole := n &^ 7
+		if whole == 0 {
+			return squaresLoop(a[whole:])
+		}
+		s = squaresAVX2(whole, &a[0])
+		if whole < n {
+			sRest := squaresLoop(a[whole:])
+			s += sRest
+		}
+		return s
+	},
+	halfSquares: func(a []uint16) (s float32) {
+		n := len(a)
+		whole := n &^ 7
+		if whole == 0 {
+			return halfSquaresLoop(a[whole:])
+		}
+		s = halfSquaresAVX2(whole, &a[0])
+		if whole < n {
+			sRest := halfSquaresLoop(a[whole:])
+			s += sRest
+		}
+		return s
+	},
+	dot: func(a []float32, b []float32) (s float32) {
 		n := len(a)
 		whole := n &^ 7
 		if whole == 0 {
@@ -510,7 +610,7 @@ var loopsAVX2 = loopTable{
 		}
 		return s
 	},
-	dot3: func(a, b, c []float32) (s float32) {
+	dot3: func(a []float32, b []float32, c []float32) (s float32) {
 		n := len(a)
 		whole := n &^ 7
 		if whole == 0 {
@@ -525,7 +625,7 @@ var loopsAVX2 = loopTable{
 		}
 		return s
 	},
-	normGrad: func(y, dy, x, w []float32, s, k float32) {
+	normGrad: func(y []float32, dy []float32, x []float32, w []float32, s, k float32) {
 		n := len(y)
 		whole := n &^ 7
 		if whole > 0 {
@@ -538,7 +638,7 @@ var loopsAVX2 = loopTable{
 			normGradLoop(y[whole:], dy[whole:], x[whole:], w[whole:], s, k)
 		}
 	},
-	rotate: func(y, z, a, b, c, s []float32, sign float32) {
+	rotate: func(y []float32, z []float32, a []float32, b []float32, c []float32, s []float32, sign float32) {
 		n := len(y)
 		whole := n &^ 7
 		if whole > 0 {
@@ -553,7 +653,7 @@ var loopsAVX2 = loopTable{
 			rotateLoop(y[whole:], z[whole:], a[whole:], b[whole:], c[whole:], s[whole:], sign)
 		}
 	},
-	expSum: func(y, a []float32, shift float32) (s float32) {
+	expSum: func(y []float32, a []float32, shift float32) (s float32) {
 		n := len(y)
 		whole := n &^ 7
 		if whole == 0 {
@@ -567,7 +667,7 @@ var loopsAVX2 = loopTable{
 		}
 		return s
 	},
-	expScale: func(y, a []float32, shift, k float32) {
+	expScale: func(y []float32, a []float32, shift, k float32) {
 		n := len(y)
 		whole := n &^ 7
 		if whole > 0 {
@@ -578,7 +678,7 @@ var loopsAVX2 = loopTable{
 			expScaleLoop(y[whole:], a[whole:], shift, k)
 		}
 	},
-	swiglu: func(y, gate, up []float32) {
+	swiglu: func(y []float32, gate []float32, up []float32) {
 		n := len(y)
 		whole := n &^ 7
 		if whole > 0 {
@@ -590,7 +690,7 @@ var loopsAVX2 = loopTable{
 			swigluLoop(y[whole:], gate[whole:], up[whole:])
 		}
 	},
-	swigluGrad: func(dg, du, dy, gate, up []float32) {
+	swigluGrad: func(dg []float32, du []float32, dy []float32, gate []float32, up []float32) {
 		n := len(dg)
 		whole := n &^ 7
 		if whole > 0 {
@@ -604,7 +704,7 @@ var loopsAVX2 = loopTable{
 			swigluGradLoop(dg[whole:], du[whole:], dy[whole:], gate[whole:], up[whole:])
 		}
 	},
-	scoreExp: func(p, total, shift []float32) {
+	scoreExp: func(p []float32, total []float32, shift []float32) {
 		n := len(p)
 		whole := n &^ 7
 		if whole > 0 {
@@ -616,7 +716,7 @@ var loopsAVX2 = loopTable{
 			scoreExpLoop(p[whole:], total[whole:], shift[whole:])
 		}
 	},
-	scoreGrad: func(p, ds, lse, delta []float32) {
+	scoreGrad: func(p []float32, ds []float32, lse []float32, delta []float32) {
 		n := len(p)
 		whole := n &^ 7
 		if whole > 0 {
@@ -629,7 +729,7 @@ var loopsAVX2 = loopTable{
 			scoreGradLoop(p[whole:], ds[whole:], lse[whole:], delta[whole:])
 		}
 	},
-	raise: func(y, a []float32) {
+	raise: func(y []float32, a []float32) {
 		n := len(y)
 		whole := n &^ 7
 		if whole > 0 {
@@ -640,7 +740,7 @@ var loopsAVX2 = loopTable{
 			raiseLoop(y[whole:], a[whole:])
 		}
 	},
-	ema: func(y, z, a, b []float32, s, t, u, w float32) (most float32) {
+	ema: func(y []float32, z []float32, a []float32, b []float32, s, t, u, w float32) (most float32) {
 		n := len(y)
 		whole := n &^ 7
 		if whole == 0 {
@@ -656,7 +756,23 @@ var loopsAVX2 = loopTable{
 		}
 		return most
 	},
-	adamw: func(ow, om, ov, w, grad, m, v []float32, k, b1, c1, b2, c2, r1, r2, eps, lr, keep float32) (mostM, mostV float32) {
+	halfEMA: func(y []float32, z []float32, a []float32, b []uint16, s, t, u, w float32) (most float32) {
+		n := len(y)
+		whole := n &^ 7
+		if whole == 0 {
+			return halfEMALoop(y[whole:], z[whole:], a[whole:], b[whole:], s, t, u, w)
+		}
+		_ = z[whole-1]
+		_ = a[whole-1]
+		_ = b[whole-1]
+		most = halfEMAAVX2(whole, &y[0], &z[0], &a[0], &b[0], s, t, u, w)
+		if whole < n {
+			mostRest := halfEMALoop(y[whole:], z[whole:], a[whole:], b[whole:], s, t, u, w)
+			most = max(most, mostRest)
+		}
+		return most
+	},
+	adamw: func(ow []float32, om []float32, ov []float32, w []float32, grad []float32, m []float32, v []float32, k, b1, c1, b2, c2, r1, r2, eps, lr, keep float32) (mostM, mostV float32) {
 		n := len(ow)
 		whole := n &^ 7
 		if whole == 0 {
@@ -676,7 +792,27 @@ var loopsAVX2 = loopTable{
 		}
 		return mostM, mostV
 	},
-	adam: func(y, om, ov, grad, m, v []float32, k, b1, c1, b2, c2, bias, eps float32) (mostM, mostV float32) {
+	halfAdamW: func(ow []float32, om []float32, ov []float32, w []uint16, grad []uint16, m []float32, v []float32, k, b1, c1, b2, c2, r1, r2, eps, lr, keep float32) (mostM, mostV float32) {
+		n := len(ow)
+		whole := n &^ 7
+		if whole == 0 {
+			return halfAdamWLoop(ow[whole:], om[whole:], ov[whole:], w[whole:], grad[whole:], m[whole:], v[whole:], k, b1, c1, b2, c2, r1, r2, eps, lr, keep)
+		}
+		_ = om[whole-1]
+		_ = ov[whole-1]
+		_ = w[whole-1]
+		_ = grad[whole-1]
+		_ = m[whole-1]
+		_ = v[whole-1]
+		mostM, mostV = halfAdamWAVX2(whole, &ow[0], &om[0], &ov[0], &w[0], &grad[0], &m[0], &v[0], k, b1, c1, b2, c2, r1, r2, eps, lr, keep)
+		if whole < n {
+			mostMRest, mostVRest := halfAdamWLoop(ow[whole:], om[whole:], ov[whole:], w[whole:], grad[whole:], m[whole:], v[whole:], k, b1, c1, b2, c2, r1, r2, eps, lr, keep)
+			mostM = max(mostM, mostMRest)
+			mostV = max(mostV, mostVRest)
+		}
+		return mostM, mostV
+	},
+	adam: func(y []float32, om []float32, ov []float32, grad []float32, m []float32, v []float32, k, b1, c1, b2, c2, bias, eps float32) (mostM, mostV float32) {
 		n := len(y)
 		whole := n &^ 7
 		if whole == 0 {
@@ -698,22 +834,22 @@ var loopsAVX2 = loopTable{
 }
 
 //go:noescape
-func addAVX2(n int, y, a, b *float32)
+func addAVX2(n int, y *float32, a *float32, b *float32)
 
 //go:noescape
-func mulAVX2(n int, y, a, b *float32)
+func mulAVX2(n int, y *float32, a *float32, b *float32)
 
 //go:noescape
-func scaleAVX2(n int, y, a *float32, alpha float32)
+func scaleAVX2(n int, y *float32, a *float32, alpha float32)
 
 //go:noescape
-func blendAVX2(n int, y, a, b *float32, s, t float32)
+func blendAVX2(n int, y *float32, a *float32, b *float32, s, t float32)
 
 //go:noescape
-func mul3AVX2(n int, y, a, b *float32, s float32)
+func mul3AVX2(n int, y *float32, a *float32, b *float32, s float32)
 
 //go:noescape
-func addMulAVX2(n int, y, a, b *float32, s float32)
+func addMulAVX2(n int, y *float32, a *float32, b *float32, s float32)
 
 //go:noescape
 func sumAVX2(n int, a *float32) (s float32)
@@ -725,43 +861,55 @@ func maxAVX2(n int, a *float32) (m float32)
 func absMaxAVX2(n int, a *float32) (m float32)
 
 //go:noescape
-func dotAVX2(n int, a, b *float32) (s float32)
+func squaresAVX2(n int, a *float32) (s float32)
 
 //go:noescape
-func dot3AVX2(n int, a, b, c *float32) (s float32)
+func halfSquaresAVX2(n int, a *uint16) (s float32)
 
 //go:noescape
-func normGradAVX2(n int, y, dy, x, w *float32, s, k float32)
+func dotAVX2(n int, a *float32, b *float32) (s float32)
 
 //go:noescape
-func rotateAVX2(n int, y, z, a, b, c, s *float32, sign float32)
+func dot3AVX2(n int, a *float32, b *float32, c *float32) (s float32)
 
 //go:noescape
-func expSumAVX2(n int, y, a *float32, shift float32) (s float32)
+func normGradAVX2(n int, y *float32, dy *float32, x *float32, w *float32, s, k float32)
 
 //go:noescape
-func expScaleAVX2(n int, y, a *float32, shift, k float32)
+func rotateAVX2(n int, y *float32, z *float32, a *float32, b *float32, c *float32, s *float32, sign float32)
 
 //go:noescape
-func swigluAVX2(n int, y, gate, up *float32)
+func expSumAVX2(n int, y *float32, a *float32, shift float32) (s float32)
 
 //go:noescape
-func swigluGradAVX2(n int, dg, du, dy, gate, up *float32)
+func expScaleAVX2(n int, y *float32, a *float32, shift, k float32)
 
 //go:noescape
-func scoreExpAVX2(n int, p, total, shift *float32)
+func swigluAVX2(n int, y *float32, gate *float32, up *float32)
 
 //go:noescape
-func scoreGradAVX2(n int, p, ds, lse, delta *float32)
+func swigluGradAVX2(n int, dg *float32, du *float32, dy *float32, gate *float32, up *float32)
 
 //go:noescape
-func raiseAVX2(n int, y, a *float32)
+func scoreExpAVX2(n int, p *float32, total *float32, shift *float32)
 
 //go:noescape
-func emaAVX2(n int, y, z, a, b *float32, s, t, u, w float32) (most float32)
+func scoreGradAVX2(n int, p *float32, ds *float32, lse *float32, delta *float32)
 
 //go:noescape
-func adamwAVX2(n int, ow, om, ov, w, grad, m, v *float32, k, b1, c1, b2, c2, r1, r2, eps, lr, keep float32) (mostM, mostV float32)
+func raiseAVX2(n int, y *float32, a *float32)
 
 //go:noescape
-func adamAVX2(n int, y, om, ov, grad, m, v *float32, k, b1, c1, b2, c2, bias, eps float32) (mostM, mostV float32)
+func emaAVX2(n int, y *float32, z *float32, a *float32, b *float32, s, t, u, w float32) (most float32)
+
+//go:noescape
+func halfEMAAVX2(n int, y *float32, z *float32, a *float32, b *uint16, s, t, u, w float32) (most float32)
+
+//go:noescape
+func adamwAVX2(n int, ow *float32, om *float32, ov *float32, w *float32, grad *float32, m *float32, v *float32, k, b1, c1, b2, c2, r1, r2, eps, lr, keep float32) (mostM, mostV float32)
+
+//go:noescape
+func halfAdamWAVX2(n int, ow *float32, om *float32, ov *float32, w *uint16, grad *uint16, m *float32, v *float32, k, b1, c1, b2, c2, r1, r2, eps, lr, keep float32) (mostM, mostV float32)
+
+//go:noescape
+func adamAVX2(n int, y *float32, om *float32, ov *float32, grad *float32, m *float32, v *float32, k, b1, c1, b2, c2, bias, eps float32) (mostM, mostV float32)

@@ -5,7 +5,7 @@
 package cpu
 
 var loopsNEON = loopTable{
-	add: func(y, a, b []float32) {
+	add: func(y []float32, a []float32, b []float32) {
 		n := len(y)
 		whole := n &^ 3
 		if whole > 0 {
@@ -17,7 +17,7 @@ var loopsNEON = loopTable{
 			addLoop(y[whole:], a[whole:], b[whole:])
 		}
 	},
-	mul: func(y, a, b []float32) {
+	mul: func(y []float32, a []float32, b []float32) {
 		n := len(y)
 		whole := n &^ 3
 		if whole > 0 {
@@ -29,7 +29,7 @@ var loopsNEON = loopTable{
 			mulLoop(y[whole:], a[whole:], b[whole:])
 		}
 	},
-	scale: func(y, a []float32, alpha float32) {
+	scale: func(y []float32, a []float32, alpha float32) {
 		n := len(y)
 		whole := n &^ 3
 		if whole > 0 {
@@ -40,7 +40,7 @@ var loopsNEON = loopTable{
 			scaleLoop(y[whole:], a[whole:], alpha)
 		}
 	},
-	blend: func(y, a, b []float32, s, t float32) {
+	blend: func(y []float32, a []float32, b []float32, s, t float32) {
 		n := len(y)
 		whole := n &^ 3
 		if whole > 0 {
@@ -52,7 +52,7 @@ var loopsNEON = loopTable{
 			blendLoop(y[whole:], a[whole:], b[whole:], s, t)
 		}
 	},
-	mul3: func(y, a, b []float32, s float32) {
+	mul3: func(y []float32, a []float32, b []float32, s float32) {
 		n := len(y)
 		whole := n &^ 3
 		if whole > 0 {
@@ -64,7 +64,7 @@ var loopsNEON = loopTable{
 			mul3Loop(y[whole:], a[whole:], b[whole:], s)
 		}
 	},
-	addMul: func(y, a, b []float32, s float32) {
+	addMul: func(y []float32, a []float32, b []float32, s float32) {
 		n := len(y)
 		whole := n &^ 3
 		if whole > 0 {
@@ -115,7 +115,33 @@ var loopsNEON = loopTable{
 		}
 		return m
 	},
-	dot: func(a, b []float32) (s float32) {
+	squares: func(a []float32) (s float32) {
+		n := len(a)
+		whole := n &^ 3
+		if whole == 0 {
+			return squaresLoop(a[whole:])
+		}
+		s = squaresNEON(whole, &a[0])
+		if whole < n {
+			sRest := squaresLoop(a[whole:])
+			s += sRest
+		}
+		return s
+	},
+	halfSquares: func(a []uint16) (s float32) {
+		n := len(a)
+		whole := n &^ 3
+		if whole == 0 {
+			return halfSquaresLoop(a[whole:])
+		}
+		s = halfSquaresNEON(whole, &a[0])
+		if whole < n {
+			sRest := halfSquaresLoop(a[whole:])
+			s += sRest
+		}
+		return s
+	},
+	dot: func(a []float32, b []float32) (s float32) {
 		n := len(a)
 		whole := n &^ 3
 		if whole == 0 {
@@ -129,7 +155,7 @@ var loopsNEON = loopTable{
 		}
 		return s
 	},
-	dot3: func(a, b, c []float32) (s float32) {
+	dot3: func(a []float32, b []float32, c []float32) (s float32) {
 		n := len(a)
 		whole := n &^ 3
 		if whole == 0 {
@@ -144,7 +170,7 @@ var loopsNEON = loopTable{
 		}
 		return s
 	},
-	normGrad: func(y, dy, x, w []float32, s, k float32) {
+	normGrad: func(y []float32, dy []float32, x []float32, w []float32, s, k float32) {
 		n := len(y)
 		whole := n &^ 3
 		if whole > 0 {
@@ -157,7 +183,7 @@ var loopsNEON = loopTable{
 			normGradLoop(y[whole:], dy[whole:], x[whole:], w[whole:], s, k)
 		}
 	},
-	rotate: func(y, z, a, b, c, s []float32, sign float32) {
+	rotate: func(y []float32, z []float32, a []float32, b []float32, c []float32, s []float32, sign float32) {
 		n := len(y)
 		whole := n &^ 3
 		if whole > 0 {
@@ -172,7 +198,7 @@ var loopsNEON = loopTable{
 			rotateLoop(y[whole:], z[whole:], a[whole:], b[whole:], c[whole:], s[whole:], sign)
 		}
 	},
-	expSum: func(y, a []float32, shift float32) (s float32) {
+	expSum: func(y []float32, a []float32, shift float32) (s float32) {
 		n := len(y)
 		whole := n &^ 3
 		if whole == 0 {
@@ -186,7 +212,7 @@ var loopsNEON = loopTable{
 		}
 		return s
 	},
-	expScale: func(y, a []float32, shift, k float32) {
+	expScale: func(y []float32, a []float32, shift, k float32) {
 		n := len(y)
 		whole := n &^ 3
 		if whole > 0 {
@@ -197,7 +223,7 @@ var loopsNEON = loopTable{
 			expScaleLoop(y[whole:], a[whole:], shift, k)
 		}
 	},
-	swiglu: func(y, gate, up []float32) {
+	swiglu: func(y []float32, gate []float32, up []float32) {
 		n := len(y)
 		whole := n &^ 3
 		if whole > 0 {
@@ -209,7 +235,7 @@ var loopsNEON = loopTable{
 			swigluLoop(y[whole:], gate[whole:], up[whole:])
 		}
 	},
-	swigluGrad: func(dg, du, dy, gate, up []float32) {
+	swigluGrad: func(dg []float32, du []float32, dy []float32, gate []float32, up []float32) {
 		n := len(dg)
 		whole := n &^ 3
 		if whole > 0 {
@@ -223,7 +249,7 @@ var loopsNEON = loopTable{
 			swigluGradLoop(dg[whole:], du[whole:], dy[whole:], gate[whole:], up[whole:])
 		}
 	},
-	scoreExp: func(p, total, shift []float32) {
+	scoreExp: func(p []float32, total []float32, shift []float32) {
 		n := len(p)
 		whole := n &^ 3
 		if whole > 0 {
@@ -235,7 +261,7 @@ var loopsNEON = loopTable{
 			scoreExpLoop(p[whole:], total[whole:], shift[whole:])
 		}
 	},
-	scoreGrad: func(p, ds, lse, delta []float32) {
+	scoreGrad: func(p []float32, ds []float32, lse []float32, delta []float32) {
 		n := len(p)
 		whole := n &^ 3
 		if whole > 0 {
@@ -248,7 +274,7 @@ var loopsNEON = loopTable{
 			scoreGradLoop(p[whole:], ds[whole:], lse[whole:], delta[whole:])
 		}
 	},
-	raise: func(y, a []float32) {
+	raise: func(y []float32, a []float32) {
 		n := len(y)
 		whole := n &^ 3
 		if whole > 0 {
@@ -259,7 +285,7 @@ var loopsNEON = loopTable{
 			raiseLoop(y[whole:], a[whole:])
 		}
 	},
-	ema: func(y, z, a, b []float32, s, t, u, w float32) (most float32) {
+	ema: func(y []float32, z []float32, a []float32, b []float32, s, t, u, w float32) (most float32) {
 		n := len(y)
 		whole := n &^ 3
 		if whole == 0 {
@@ -275,7 +301,23 @@ var loopsNEON = loopTable{
 		}
 		return most
 	},
-	adamw: func(ow, om, ov, w, grad, m, v []float32, k, b1, c1, b2, c2, r1, r2, eps, lr, keep float32) (mostM, mostV float32) {
+	halfEMA: func(y []float32, z []float32, a []float32, b []uint16, s, t, u, w float32) (most float32) {
+		n := len(y)
+		whole := n &^ 3
+		if whole == 0 {
+			return halfEMALoop(y[whole:], z[whole:], a[whole:], b[whole:], s, t, u, w)
+		}
+		_ = z[whole-1]
+		_ = a[whole-1]
+		_ = b[whole-1]
+		most = halfEMANEON(whole, &y[0], &z[0], &a[0], &b[0], s, t, u, w)
+		if whole < n {
+			mostRest := halfEMALoop(y[whole:], z[whole:], a[whole:], b[whole:], s, t, u, w)
+			most = max(most, mostRest)
+		}
+		return most
+	},
+	adamw: func(ow []float32, om []float32, ov []float32, w []float32, grad []float32, m []float32, v []float32, k, b1, c1, b2, c2, r1, r2, eps, lr, keep float32) (mostM, mostV float32) {
 		n := len(ow)
 		whole := n &^ 3
 		if whole == 0 {
@@ -295,7 +337,27 @@ var loopsNEON = loopTable{
 		}
 		return mostM, mostV
 	},
-	adam: func(y, om, ov, grad, m, v []float32, k, b1, c1, b2, c2, bias, eps float32) (mostM, mostV float32) {
+	halfAdamW: func(ow []float32, om []float32, ov []float32, w []uint16, grad []uint16, m []float32, v []float32, k, b1, c1, b2, c2, r1, r2, eps, lr, keep float32) (mostM, mostV float32) {
+		n := len(ow)
+		whole := n &^ 3
+		if whole == 0 {
+			return halfAdamWLoop(ow[whole:], om[whole:], ov[whole:], w[whole:], grad[whole:], m[whole:], v[whole:], k, b1, c1, b2, c2, r1, r2, eps, lr, keep)
+		}
+		_ = om[whole-1]
+		_ = ov[whole-1]
+		_ = w[whole-1]
+		_ = grad[whole-1]
+		_ = m[whole-1]
+		_ = v[whole-1]
+		mostM, mostV = halfAdamWNEON(whole, &ow[0], &om[0], &ov[0], &w[0], &grad[0], &m[0], &v[0], k, b1, c1, b2, c2, r1, r2, eps, lr, keep)
+		if whole < n {
+			mostMRest, mostVRest := halfAdamWLoop(ow[whole:], om[whole:], ov[whole:], w[whole:], grad[whole:], m[whole:], v[whole:], k, b1, c1, b2, c2, r1, r2, eps, lr, keep)
+			mostM = max(mostM, mostMRest)
+			mostV = max(mostV, mostVRest)
+		}
+		return mostM, mostV
+	},
+	adam: func(y []float32, om []float32, ov []float32, grad []float32, m []float32, v []float32, k, b1, c1, b2, c2, bias, eps float32) (mostM, mostV float32) {
 		n := len(y)
 		whole := n &^ 3
 		if whole == 0 {
@@ -317,22 +379,22 @@ var loopsNEON = loopTable{
 }
 
 //go:noescape
-func addNEON(n int, y, a, b *float32)
+func addNEON(n int, y *float32, a *float32, b *float32)
 
 //go:noescape
-func mulNEON(n int, y, a, b *float32)
+func mulNEON(n int, y *float32, a *float32, b *float32)
 
 //go:noescape
-func scaleNEON(n int, y, a *float32, alpha float32)
+func scaleNEON(n int, y *float32, a *float32, alpha float32)
 
 //go:noescape
-func blendNEON(n int, y, a, b *float32, s, t float32)
+func blendNEON(n int, y *float32, a *float32, b *float32, s, t float32)
 
 //go:noescape
-func mul3NEON(n int, y, a, b *float32, s float32)
+func mul3NEON(n int, y *float32, a *float32, b *float32, s float32)
 
 //go:noescape
-func addMulNEON(n int, y, a, b *float32, s float32)
+func addMulNEON(n int, y *float32, a *float32, b *float32, s float32)
 
 //go:noescape
 func sumNEON(n int, a *float32) (s float32)
@@ -344,43 +406,55 @@ func maxNEON(n int, a *float32) (m float32)
 func absMaxNEON(n int, a *float32) (m float32)
 
 //go:noescape
-func dotNEON(n int, a, b *float32) (s float32)
+func squaresNEON(n int, a *float32) (s float32)
 
 //go:noescape
-func dot3NEON(n int, a, b, c *float32) (s float32)
+func halfSquaresNEON(n int, a *uint16) (s float32)
 
 //go:noescape
-func normGradNEON(n int, y, dy, x, w *float32, s, k float32)
+func dotNEON(n int, a *float32, b *float32) (s float32)
 
 //go:noescape
-func rotateNEON(n int, y, z, a, b, c, s *float32, sign float32)
+func dot3NEON(n int, a *float32, b *float32, c *float32) (s float32)
 
 //go:noescape
-func expSumNEON(n int, y, a *float32, shift float32) (s float32)
+func normGradNEON(n int, y *float32, dy *float32, x *float32, w *float32, s, k float32)
 
 //go:noescape
-func expScaleNEON(n int, y, a *float32, shift, k float32)
+func rotateNEON(n int, y *float32, z *float32, a *float32, b *float32, c *float32, s *float32, sign float32)
 
 //go:noescape
-func swigluNEON(n int, y, gate, up *float32)
+func expSumNEON(n int, y *float32, a *float32, shift float32) (s float32)
 
 //go:noescape
-func swigluGradNEON(n int, dg, du, dy, gate, up *float32)
+func expScaleNEON(n int, y *float32, a *float32, shift, k float32)
 
 //go:noescape
-func scoreExpNEON(n int, p, total, shift *float32)
+func swigluNEON(n int, y *float32, gate *float32, up *float32)
 
 //go:noescape
-func scoreGradNEON(n int, p, ds, lse, delta *float32)
+func swigluGradNEON(n int, dg *float32, du *float32, dy *float32, gate *float32, up *float32)
 
 //go:noescape
-func raiseNEON(n int, y, a *float32)
+func scoreExpNEON(n int, p *float32, total *float32, shift *float32)
 
 //go:noescape
-func emaNEON(n int, y, z, a, b *float32, s, t, u, w float32) (most float32)
+func scoreGradNEON(n int, p *float32, ds *float32, lse *float32, delta *float32)
 
 //go:noescape
-func adamwNEON(n int, ow, om, ov, w, grad, m, v *float32, k, b1, c1, b2, c2, r1, r2, eps, lr, keep float32) (mostM, mostV float32)
+func raiseNEON(n int, y *float32, a *float32)
 
 //go:noescape
-func adamNEON(n int, y, om, ov, grad, m, v *float32, k, b1, c1, b2, c2, bias, eps float32) (mostM, mostV float32)
+func emaNEON(n int, y *float32, z *float32, a *float32, b *float32, s, t, u, w float32) (most float32)
+
+//go:noescape
+func halfEMANEON(n int, y *float32, z *float32, a *float32, b *uint16, s, t, u, w float32) (most float32)
+
+//go:noescape
+func adamwNEON(n int, ow *float32, om *float32, ov *float32, w *float32, grad *float32, m *float32, v *float32, k, b1, c1, b2, c2, r1, r2, eps, lr, keep float32) (mostM, mostV float32)
+
+//go:noescape
+func halfAdamWNEON(n int, ow *float32, om *float32, ov *float32, w *uint16, grad *uint16, m *float32, v *float32, k, b1, c1, b2, c2, r1, r2, eps, lr, keep float32) (mostM, mostV float32)
+
+//go:noescape
+func adamNEON(n int, y *float32, om *float32, ov *float32, grad *float32, m *float32, v *float32, k, b1, c1, b2, c2, bias, eps float32) (mostM, mostV float32)

@@ -29,12 +29,12 @@ func bindRandomMatrix(d *Device, l *loaded, x *gpu.Launch) func() {
 	alpha := float32(a.Alpha)
 	return d.pieces(a.Rows, a.Cols, func(w *worker, r, from, to int) {
 		lo := r*a.Cols + from
-		row, s := y.at(lo, lo+to-from, w.room[0]), uint32(seed[0])
-		for i := range row {
-			if row[i] = 0; a.Lo == 0 || from+i < a.Lo {
-				row[i] = alpha * gpu.RandomElement(s, r, from+i)
-			}
+		row, n := y.at(lo, lo+to-from, w.room[0]), to-from
+		if a.Lo > 0 {
+			n = max(0, min(n, a.Lo-from))
 		}
+		d.variant.random(row[:n], uint32(seed[0]), r, from, alpha)
+		clear(row[n:])
 		d.variant.put(y, lo, row)
 	})
 }

@@ -24,9 +24,7 @@ func (v *variant) load(m moment, lo int, to []float32) {
 		v.widen(to, m.half[lo:lo+len(to)])
 		return
 	}
-	eachBlock(len(to), func(_, at, end int) {
-		v.decode(m.codes, to[at:end], m.bytes[lo+at:lo+end], m.scales[(lo+at)/gpu.CodeBlock])
-	})
+	v.decode(m.codes, to, m.bytes[lo:lo+len(to)], m.scalesOf(lo, len(to)))
 }
 
 // keep rounds blocks whose largest magnitudes are given: to their nearest codes, or stochastically, with the draws of
@@ -36,9 +34,14 @@ func (v *variant) keep(m moment, lo int, x []float32, most *mosts, seed uint32, 
 		v.draw(m.half[lo:lo+len(x)], x, seed, first+int64(lo))
 		return
 	}
-	eachBlock(len(x), func(i, at, end int) {
-		m.scales[(lo+at)/gpu.CodeBlock] = v.encode(m.codes, m.bytes[lo+at:lo+end], x[at:end], most[i])
-	})
+	scales := m.scalesOf(lo, len(x))
+	copy(scales, most[:])
+	v.encode(m.codes, m.bytes[lo:lo+len(x)], x, scales)
+}
+
+// scalesOf are those of the blocks of n elements from number lo on.
+func (m moment) scalesOf(lo, n int) []float32 {
+	return m.scales[lo/gpu.CodeBlock:][:blocksOf(n, gpu.CodeBlock)]
 }
 
 // mosts are numbers of the blocks of codes in blockElems elements.
@@ -135,22 +138,40 @@ func bindNarrowAdamW(d *Device, l *loaded, x *gpu.Launch) func() {
 		w = of(x.Out[1])
 	}
 	m, v := l.moment(x.Out[len(x.Out)-2]), l.moment(x.Out[len(x.Out)-1])
+	halves := w.h != nil && g.h != nil && w.Cols == w.Stride && g.Cols == g.Stride // in one piece
+	fused := halves && m.codes != nil && d.variant.step != nil
 	b1, b2, eps := float32(a.Beta1), float32(a.Beta2), float32(a.Eps)
 	c1, c2, decay := float32(1-a.Beta1), float32(1-a.Beta2), float32(a.WeightDecay)
 	d.reserveBlocks(4, blockElems)
 	k := d.variant
 	update := d.inBlocks(tensor.Elems(), func(own *worker, lo, hi int) {
 		lr, seed := hyper[0], uint32(hyper[3])
-		x, grad := w.load(k, lo, hi, own.room[0]), g.load(k, lo, hi, own.room[1])
+		if fused && (hi-lo)%64 == 0 && sameUpper(splitmixState(seed, int64(lo)), hi-lo) {
+			own.step = stepArgs{k: coef[0], b1: b1, c1: c1, b2: b2, c2: c2, r1: 1 / hyper[1], r2: 1 / hyper[2], eps: eps, lr: lr,
+				keep: 1 - lr*decay}
+			k.stepInBlocks(w.h, g.h, m, v, lo, hi, own, seed)
+			return
+		}
 		first, second := own.room[2][:hi-lo], own.room[3][:hi-lo]
 		k.load(m, lo, first)
 		k.load(v, lo, second)
 		var mostM, mostV mosts
-		eachBlock(hi-lo, func(i, at, end int) {
-			x, grad, first, second := x[at:end], grad[at:end], first[at:end], second[at:end]
-			mostM[i], mostV[i] = k.adamw(x, first, second, x, grad, first, second, coef[0], b1, c1, b2, c2, 1/hyper[1], 1/hyper[2],
-				eps, lr, 1-lr*decay)
-		})
+		x := w.at(lo, hi, own.room[0])
+		if halves {
+			eachBlock(hi-lo, func(i, at, end int) {
+				first, second := first[at:end], second[at:end]
+				mostM[i], mostV[i] = k.halfAdamW(x[at:end], first, second, w.h[lo+at:lo+end], g.h[lo+at:lo+end], first, second, coef[0],
+					b1, c1, b2, c2, 1/hyper[1], 1/hyper[2], eps, lr, 1-lr*decay)
+			})
+		} else {
+			x = w.load(k, lo, hi, own.room[0])
+			grad := g.load(k, lo, hi, own.room[1])
+			eachBlock(hi-lo, func(i, at, end int) {
+				x, first, second := x[at:end], first[at:end], second[at:end]
+				mostM[i], mostV[i] = k.adamw(x, first, second, x, grad[at:end], first, second, coef[0], b1, c1, b2, c2, 1/hyper[1],
+					1/hyper[2], eps, lr, 1-lr*decay)
+			})
+		}
 		k.keep(m, lo, first, &mostM, seed, gpu.DrawsOfM)
 		k.keep(v, lo, second, &mostV, seed, gpu.DrawsOfV)
 		switch {
@@ -171,6 +192,22 @@ func bindNarrowAdamW(d *Device, l *loaded, x *gpu.Launch) func() {
 	}
 }
 
+// stepInBlocks updates elements [lo, hi) in one pass, and stores the moments in another.
+func (v *variant) stepInBlocks(w, g []uint16, first, second moment, lo, hi int, own *worker, seed uint32) {
+	var mostM, mostV mosts
+	om, ov := own.room[0][:hi-lo], own.room[1][:hi-lo]
+	args := &own.step
+	eachBlock(hi-lo, func(i, at, end int) {
+		from := lo + at
+		args.scaleM, args.scaleV = first.scales[from/gpu.CodeBlock], second.scales[from/gpu.CodeBlock]
+		v.step(end-at, &w[from], &g[from], &first.bytes[from], &second.bytes[from], &om[at], &ov[at], &first.codes.planes[0][0],
+			&second.codes.planes[0][0], args, splitmixState(seed, int64(from)))
+		mostM[i], mostV[i] = args.mostM, args.mostV
+	})
+	v.keep(first, lo, om, &mostM, seed, gpu.DrawsOfM)
+	v.keep(second, lo, ov, &mostV, seed, gpu.DrawsOfV)
+}
+
 func bindNarrowEMA(d *Device, l *loaded, x *gpu.Launch) func() {
 	tensor, y := x.In[0].Type.Shape, x.Out[1]
 	before := l.copies(x.Out[:1], x.In[:1])
@@ -188,11 +225,17 @@ func bindNarrowEMA(d *Device, l *loaded, x *gpu.Launch) func() {
 			u.store(k, lo, ahead)
 			return
 		}
-		grad := g.load(k, lo, hi, own.room[1])
 		var most mosts
-		eachBlock(hi-lo, func(i, at, end int) {
-			most[i] = k.ema(mean[at:end], ahead[at:end], mean[at:end], grad[at:end], b1, c1*coef[0], b2, c2*coef[0])
-		})
+		if g.h != nil && g.Cols == g.Stride {
+			eachBlock(hi-lo, func(i, at, end int) {
+				most[i] = k.halfEMA(mean[at:end], ahead[at:end], mean[at:end], g.h[lo+at:lo+end], b1, c1*coef[0], b2, c2*coef[0])
+			})
+		} else {
+			grad := g.load(k, lo, hi, own.room[1])
+			eachBlock(hi-lo, func(i, at, end int) {
+				most[i] = k.ema(mean[at:end], ahead[at:end], mean[at:end], grad[at:end], b1, c1*coef[0], b2, c2*coef[0])
+			})
+		}
 		k.keep(m, lo, mean, &most, uint32(hyper[3]), gpu.DrawsOfM)
 		u.store(k, lo, ahead)
 	})

@@ -64,7 +64,7 @@ func (m *x86) end(l *loop, regs []int, results int) {
 func (m *x86) memory(v value) (operand string, whole bool) {
 	switch v.kind {
 	case inSlice:
-		return fmt.Sprintf("(%s)(AX*4)", pointers[v.index]), true
+		return fmt.Sprintf("(%s)(AX*4)", pointers[v.index]), !v.half
 	case inParameter:
 		return fmt.Sprintf("%s+%d(FP)", v.name, v.at), false
 	}
@@ -72,10 +72,14 @@ func (m *x86) memory(v value) (operand string, whole bool) {
 }
 
 func (m *x86) load(v value, dst int) {
-	operand, whole := m.memory(v)
-	if whole && v.kind == inSlice {
+	operand, _ := m.memory(v)
+	switch {
+	case v.half:
+		m.p("PREFETCHT0 2048(%s)(AX*2)\n\tVPMOVZXWD (%s)(AX*2), %s\n\tVPSLLD $16, %s, %s", pointers[v.index], pointers[v.index],
+			m.r(dst), m.r(dst), m.r(dst))
+	case v.kind == inSlice:
 		m.p("VMOVUPS %s, %s", operand, m.r(dst))
-	} else {
+	default:
 		m.p("VBROADCASTSS %s, %s", operand, m.r(dst))
 	}
 }

@@ -8,10 +8,10 @@ import (
 // neon writes loops, tiles and conversions for arm64. Go's assembler lacks most of NEON's
 // floating-point instructions: they are written as the words they are.
 type neon struct {
-	w      io.Writer
-	slices int
-	alloc  func() int
-	free   func(int)
+	w     io.Writer
+	steps []int // bytes of each slice that an iteration reads
+	alloc func() int
+	free  func(int)
 }
 
 func (m *neon) p(format string, args ...any) { fmt.Fprintf(m.w, "\t"+format+"\n", args...) }
@@ -34,10 +34,15 @@ func (m *neon) scratch(alloc func() int, free func(int)) { m.alloc, m.free = all
 
 // R0 counts down; the slices lie at R1 and following, the constants at R20.
 func (m *neon) begin(l *loop) {
-	m.slices = len(l.slices)
+	m.steps = nil
 	m.p("MOVD n+0(FP), R0")
 	for i, s := range l.slices {
 		m.p("MOVD %s+%d(FP), R%d", s, 8+8*i, i+1)
+		step := 16
+		if l.halves[s] {
+			step = 8
+		}
+		m.steps = append(m.steps, step)
 	}
 	m.p("MOVD $consts<>(SB), R20")
 }
@@ -45,8 +50,8 @@ func (m *neon) begin(l *loop) {
 func (m *neon) head() { fmt.Fprint(m.w, "loop:\n") }
 
 func (m *neon) next() {
-	for i := 1; i <= m.slices; i++ {
-		m.p("ADD $16, R%d", i)
+	for i, step := range m.steps {
+		m.p("ADD $%d, R%d", step, i+1)
 	}
 	m.p("SUBS $4, R0\n\tBGT loop")
 }
@@ -59,10 +64,13 @@ func (m *neon) end(l *loop, regs []int, results int) {
 }
 
 func (m *neon) load(v value, dst int) {
-	switch v.kind {
-	case inSlice:
+	switch {
+	case v.half:
+		m.p("VLD1 (R%d), [V%d.H4]", v.index+1, dst)
+		m.wordOf(0x2E613800, fmt.Sprintf("SHLL V%d.4S, V%d.4H, #16", dst, dst), dst, dst)
+	case v.kind == inSlice:
 		m.p("VLD1 (R%d), [V%d.S4]", v.index+1, dst)
-	case inParameter:
+	case v.kind == inParameter:
 		m.p("FMOVS %s+%d(FP), F%d\n\tVDUP V%d.S[0], V%d.S4", v.name, v.at, dst, dst, dst)
 	default:
 		m.p("FMOVQ %d(R20), F%d", v.at, dst)

@@ -11,9 +11,13 @@ func coders(w io.Writer) {
 	decoder(w, avx512)
 	decoder(w, avx2)
 	byteDecoder(w)
-	wideEncoder(w)
+	wideEncoder(w, "encodeAVX512", true)
+	wideEncoder(w, "encodeEvenAVX512", false)
 	encoder(w)
 	drawer(w)
+	halfDrawer(w)
+	randomizer(w)
+	narrowStep(w)
 }
 
 // decoder looks the values of bytes up in a table.
@@ -37,14 +41,14 @@ func decoder(w io.Writer, v isa) {
 // the four of a value are put together again. So that values leave in order, the codes are moved to where they come out.
 func byteDecoder(w io.Writer) {
 	p := func(format string, args ...any) { line(w, format, args...) }
-	fmt.Fprint(w, "\n// func decodeVBMI(n int, to *float32, from, planes *byte, scale float32)\n"+
-		"TEXT ·decodeVBMI(SB), NOSPLIT, $0-36\n")
+	fmt.Fprint(w, "\n// func decodeVBMI(n int, to *float32, from, planes *byte, scales *float32)\n"+
+		"TEXT ·decodeVBMI(SB), NOSPLIT, $0-40\n")
 	p("MOVQ n+0(FP), CX\n\tMOVQ to+8(FP), DI\n\tMOVQ from+16(FP), SI\n\tMOVQ planes+24(FP), BX")
-	p("VBROADCASTSS scale+32(FP), Z14\n\tVMOVDQU64 quarters<>(SB), Z15")
+	p("MOVQ scales+32(FP), DX\n\tVMOVDQU64 quarters<>(SB), Z15")
 	for i := range 16 {
 		p("VMOVDQU64 %d(BX), Z%d", 64*i, 16+i)
 	}
-	fmt.Fprint(w, "loop:\n")
+	fmt.Fprint(w, "block:\n\tVBROADCASTSS (DX), Z14\n\tADDQ $4, DX\n\tMOVQ $4, R8\nloop:\n")
 	p("VPERMD (SI), Z15, Z0\n\tVPMOVB2M Z0, K1\n\tPREFETCHT0 1024(SI)")
 	for plane := range 4 {
 		table := 16 + 4*plane
@@ -57,7 +61,8 @@ func byteDecoder(w io.Writer) {
 	for i := range 4 {
 		p("VPUNPCK%cWD Z%d, Z%d, Z9\n\tVMULPS Z14, Z9, Z9\n\tVMOVUPS Z9, %d(DI)", "LH"[i%2], 6+i&2, 5+i&2, 64*i)
 	}
-	p("ADDQ $64, SI\n\tADDQ $256, DI\n\tSUBQ $64, CX\n\tJG loop\n\tVZEROUPPER\n\tRET")
+	p("ADDQ $64, SI\n\tADDQ $256, DI\n\tSUBQ $64, CX\n\tJLE done\n\tDECQ R8\n\tJNZ loop\n\tJMP block")
+	fmt.Fprint(w, "done:\n\tVZEROUPPER\n\tRET\n")
 	data(w, "quarters", 4, 0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15)
 }
 
@@ -71,25 +76,34 @@ func data(w io.Writer, name string, size int, elements ...int) {
 }
 
 // wideEncoder finds codes as gpu.Codes.Of does, 64 at a time. At most one bound lies within an octave: octaves are the
-// bound in each of 32, and the class below it. The sign is put to the codes when they are bytes.
-func wideEncoder(w io.Writer) {
+// bound in each of 32, and the class below it. A map of one class needs none of that. The sign is put to the codes when
+// they are bytes.
+func wideEncoder(w io.Writer, name string, classes bool) {
 	p := func(format string, args ...any) { line(w, format, args...) }
-	fmt.Fprint(w, "\n// func encodeAVX512(n int, to *byte, from *float32, octaves *octaves, classes *float32, zero int, "+
-		"inverse float32)\nTEXT ·encodeAVX512(SB), NOSPLIT, $0-52\n")
+	fmt.Fprintf(w, "\n// func %s(n int, to *byte, from *float32, octaves *octaves, classes *float32, zero int, "+
+		"scales *float32)\nTEXT ·%s(SB), NOSPLIT, $0-56\n", name, name)
 	p("MOVQ n+0(FP), CX\n\tMOVQ to+8(FP), DI\n\tMOVQ from+16(FP), SI\n\tMOVQ octaves+24(FP), BX\n\tMOVQ classes+32(FP), DX")
 	for i := range 4 {
 		p("VMOVUPS %d(BX), Z%d", 64*i, 16+i)
 	}
-	for i := range 3 {
-		p("VBROADCASTF64X4 %d(DX), Z%d", 32*i, 4+i)
+	class := "VBROADCASTF64X4"
+	if !classes {
+		class = "VBROADCASTSS"
 	}
-	p("VBROADCASTSS inverse+48(FP), Z7\n\tMOVQ zero+40(FP), AX\n\tVPBROADCASTB AX, Z11\n\tVMOVDQU64 quarters<>(SB), Z12")
+	for i := range 3 {
+		p("%s %d(DX), Z%d", class, 32*i, 4+i)
+	}
+	p("MOVL $0x3f800000, AX\n\tVMOVD AX, X13\n\tMOVQ scales+48(FP), R9\n\tMOVQ zero+40(FP), AX\n\tVPBROADCASTB AX, Z11\n\tVMOVDQU64 quarters<>(SB), Z12")
 	for i, c := range []uint32{0x7fffffff, 96 << 23, 1} {
 		p("MOVL $0x%x, AX\n\tVPBROADCASTD AX, Z%d", c, 8+i)
 	}
-	fmt.Fprint(w, "loop:\n")
+	fmt.Fprint(w, "block:\n\tVDIVSS (R9), X13, X7\n\tVBROADCASTSS X7, Z7\n\tADDQ $4, R9\n\tMOVQ $4, R8\nloop:\n")
 	for u := range 4 {
 		p("VMULPS %d(SI), Z7, Z0\n\tVPMOVD2M Z0, K%d\n\tVPANDD Z8, Z0, Z0", 64*u, 1+u)
+		if !classes {
+			p("VMULPS Z0, Z4, Z1\n\tVADDPS Z5, Z1, Z1\n\tVMINPS Z6, Z1, Z1\n\tVCVTTPS2DQ Z1, Z%d", 20+u)
+			continue
+		}
 		p("VMAXPS Z9, Z0, Z1\n\tVPSRLD $23, Z1, Z1\n\tVMOVDQA64 Z1, Z2")
 		p("VPERMI2PS Z17, Z16, Z1\n\tVCMPPS $13, Z1, Z0, K5\n\tVPERMI2D Z19, Z18, Z2\n\tVPADDD Z10, Z2, K5, Z2")
 		p("VPERMPS Z4, Z2, Z1\n\tVMULPS Z0, Z1, Z1\n\tVPERMPS Z5, Z2, Z3\n\tVADDPS Z3, Z1, Z1")
@@ -98,7 +112,8 @@ func wideEncoder(w io.Writer) {
 	p("VPACKUSDW Z21, Z20, Z20\n\tVPACKUSDW Z23, Z22, Z22\n\tVPACKUSWB Z22, Z20, Z20\n\tVPERMD Z20, Z12, Z20")
 	p("KUNPCKWD K1, K2, K1\n\tKUNPCKWD K3, K4, K3\n\tKUNPCKDQ K1, K3, K1")
 	p("VPADDB Z20, Z11, Z0\n\tVPSUBUSB Z20, Z11, K1, Z0\n\tVMOVDQU64 Z0, (DI)")
-	p("ADDQ $256, SI\n\tADDQ $64, DI\n\tSUBQ $64, CX\n\tJG loop\n\tVZEROUPPER\n\tRET")
+	p("ADDQ $256, SI\n\tADDQ $64, DI\n\tSUBQ $64, CX\n\tJLE done\n\tDECQ R8\n\tJNZ loop\n\tJMP block")
+	fmt.Fprint(w, "done:\n\tVZEROUPPER\n\tRET\n")
 }
 
 // encoder finds codes as gpu.Codes.Of does. Of the seven bounds it compares with three, as a tree: the middle one in
@@ -129,31 +144,91 @@ func encoder(w io.Writer) {
 	p("ADDQ $32, SI\n\tADDQ $8, DI\n\tSUBQ $8, CX\n\tJG loop\n\tVZEROUPPER\n\tRET")
 }
 
-// drawer rounds as gpu.ToBF16Stochastic does, with splitmix64 in eight lanes; z is the state of the first element. The last
-// step of splitmix64 leaves the upper 16 bits, which are all that is drawn, as they are.
+// drawer rounds as gpu.ToBF16Stochastic does, 32 elements at a time, with splitmix64 in eight lanes. z is the state of the
+// first element, and all states have the same bits from 30 on. The last step of splitmix64 leaves the upper 16 bits, which
+// are all that is drawn, as they are.
 func drawer(w io.Writer) {
 	p := func(format string, args ...any) { line(w, format, args...) }
 	fmt.Fprint(w, "\n// func drawAVX512(n int, to *uint16, from *float32, z uint64)\nTEXT ·drawAVX512(SB), NOSPLIT, $0-32\n")
 	p("MOVQ n+0(FP), CX\n\tMOVQ to+8(FP), DI\n\tMOVQ from+16(FP), SI")
-	p("VPBROADCASTQ z+24(FP), Z10\n\tVPADDQ iota<>(SB), Z10, Z10") // of the first eight elements
-	for i, c := range []string{"0xbf58476d1ce4e5b9", "0x94d049bb133111eb", "8", "16"} {
+	p("VPBROADCASTQ z+24(FP), Z10\n\tVPSRLQ $30, Z10, Z17\n\tVPADDQ iota<>(SB), Z10, Z10") // of the first eight elements
+	for i, c := range []string{"0xbf58476d1ce4e5b9", "0x94d049bb133111eb", "8"} {
 		p("MOVQ $%s, AX\n\tVPBROADCASTQ AX, Z%d", c, 11+i)
 	}
-	p("MOVL $0x400000, AX\n\tVPBROADCASTD AX, Z15\n\tMOVL $0x55555555, AX\n\tKMOVD AX, K2\n\tVMOVDQU64 upper<>(SB), Z16")
+	p("MOVL $0x400000, AX\n\tVPBROADCASTD AX, Z15\n\tMOVL $0x55555555, AX\n\tKMOVD AX, K3")
+	p("VMOVDQU64 upper<>(SB), Z16\n\tVMOVDQU64 odd<>(SB), Z18")
 	fmt.Fprint(w, "loop:\n")
-	p("VMOVDQA64 Z10, Z0\n\tVPADDQ Z13, Z10, Z1\n\tVPADDQ Z14, Z10, Z10")
-	for step, shift := range []int{30, 27} {
-		for i := range 2 {
-			p("VPSRLQ $%d, Z%d, Z%d\n\tVPXORQ Z%d, Z%d, Z%d\n\tVPMULLQ Z%d, Z%d, Z%d", shift, i, 2+i, 2+i, i, i, 11+step, i, i)
-		}
+	for i := range 4 {
+		p("VPXORQ Z17, Z10, Z%d\n\tVPADDQ Z13, Z10, Z10\n\tVPMULLQ Z11, Z%d, Z%d", i, i, i)
 	}
-	p("VPERMT2W.Z Z1, Z16, K2, Z0\n\tVMOVUPS (SI), Z2\n\tVPADDD Z2, Z0, Z0")
-	p("VCMPPS $3, Z2, Z2, K1\n\tVPORD Z15, Z2, K1, Z0\n\tVPSRLD $16, Z0, Z0\n\tVPMOVDW Z0, (DI)")
-	p("ADDQ $64, SI\n\tADDQ $32, DI\n\tSUBQ $16, CX\n\tJG loop\n\tVZEROUPPER\n\tRET")
+	for i := range 4 {
+		p("VPSRLQ $27, Z%d, Z%d\n\tVPXORQ Z%d, Z%d, Z%d\n\tVPMULLQ Z12, Z%d, Z%d", i, 4+i, 4+i, i, i, i, i)
+	}
+	for i := range 2 {
+		p("VPERMT2W.Z Z%d, Z16, K3, Z%d\n\tVMOVUPS %d(SI), Z%d\n\tVPADDD Z%d, Z%d, Z%d", 2*i+1, 2*i, 64*i, 4+i, 4+i, 2*i, 2*i)
+		p("VCMPPS $3, Z%d, Z%d, K%d\n\tVPORD Z15, Z%d, K%d, Z%d", 4+i, 4+i, 1+i, 4+i, 1+i, 2*i)
+	}
+	p("VPERMT2W Z2, Z18, Z0\n\tVMOVDQU64 Z0, (DI)")
+	p("ADDQ $128, SI\n\tADDQ $64, DI\n\tSUBQ $32, CX\n\tJG loop\n\tVZEROUPPER\n\tRET")
 	data(w, "iota", 8, 0, 1, 2, 3, 4, 5, 6, 7)
-	var upper []int // the upper words of 16 numbers in two registers, each with nothing above it
+	var upper, odd []int // the upper words of 16 numbers in two registers, each with nothing above it; those of 32
 	for i := range 16 {
 		upper = append(upper, 4*i+3, 0)
 	}
+	for i := range 32 {
+		odd = append(odd, 2*i+1)
+	}
 	data(w, "upper", 2, upper...)
+	data(w, "odd", 2, odd...)
+}
+
+// halfDrawer does so in AVX2, eight elements at a time. It has no product of 64 bits: x c is the product of the lower halves,
+// and above it the lower half of x times the upper one of c, and the other way round.
+func halfDrawer(w io.Writer) {
+	p := func(format string, args ...any) { line(w, format, args...) }
+	fmt.Fprint(w, "\n// func drawAVX2(n int, to *uint16, from *float32, z uint64)\nTEXT ·drawAVX2(SB), NOSPLIT, $0-32\n")
+	p("MOVQ n+0(FP), CX\n\tMOVQ to+8(FP), DI\n\tMOVQ from+16(FP), SI")
+	p("VPBROADCASTQ z+24(FP), Y6\n\tVPSRLQ $30, Y6, Y7\n\tVPADDQ iota<>(SB), Y6, Y6")
+	for i, c := range []string{"0xbf58476d1ce4e5b9", "0xbf58476d", "0x94d049bb133111eb", "0x94d049bb", "4"} {
+		p("MOVQ $%s, AX\n\tVMOVQ AX, X%d\n\tVPBROADCASTQ X%d, Y%d", c, 8+i, 8+i, 8+i)
+	}
+	p("MOVL $0x400000, AX\n\tVMOVD AX, X13\n\tVPBROADCASTD X13, Y13")
+	multiply := func(x, t, c int) {
+		p("VPSRLQ $32, Y%d, Y%d\n\tVPMULUDQ Y%d, Y%d, Y%d\n\tVPMULUDQ Y%d, Y%d, Y%d", x, t, c, t, t, c+1, x, t+1)
+		p("VPADDQ Y%d, Y%d, Y%d\n\tVPSLLQ $32, Y%d, Y%d\n\tVPMULUDQ Y%d, Y%d, Y%d\n\tVPADDQ Y%d, Y%d, Y%d", t+1, t, t, t, t, c, x, x, t, x, x)
+	}
+	fmt.Fprint(w, "loop:\n")
+	for i := range 2 {
+		t := 2 + 2*i
+		p("VPXOR Y7, Y6, Y%d\n\tVPADDQ Y12, Y6, Y6", i)
+		multiply(i, t, 8)
+		p("VPSRLQ $27, Y%d, Y%d\n\tVPXOR Y%d, Y%d, Y%d", i, t, t, i, i)
+		multiply(i, t, 10)
+		p("VPSRLQ $48, Y%d, Y%d", i, i)
+	}
+	p("VSHUFPS $0x88, Y1, Y0, Y0\n\tVPERMQ $0xd8, Y0, Y0\n\tVMOVUPS (SI), Y1\n\tVPADDD Y1, Y0, Y0")
+	p("VCMPPS $3, Y1, Y1, Y2\n\tVPOR Y13, Y1, Y1\n\tVBLENDVPS Y2, Y1, Y0, Y0\n\tVPSRLD $16, Y0, Y0")
+	p("VPACKUSDW Y0, Y0, Y0\n\tVPERMQ $8, Y0, Y0\n\tVMOVUPS X0, (DI)")
+	p("ADDQ $32, SI\n\tADDQ $16, DI\n\tSUBQ $8, CX\n\tJG loop\n\tVZEROUPPER\n\tRET")
+}
+
+// randomizer writes what gpu.RandomElement gives, times a factor, 16 at a time; z is the state of the first element, and all
+// states have the same bits from 30 on. factor is a quarter of the elements' factor.
+func randomizer(w io.Writer) {
+	p := func(format string, args ...any) { line(w, format, args...) }
+	fmt.Fprint(w, "\n// func randomAVX512(n int, to *float32, z uint64, factor float32)\nTEXT ·randomAVX512(SB), NOSPLIT, $0-28\n")
+	p("MOVQ n+0(FP), CX\n\tMOVQ to+8(FP), DI\n\tVBROADCASTSS factor+24(FP), Z14")
+	p("VPBROADCASTQ z+16(FP), Z10\n\tVPSRLQ $30, Z10, Z17\n\tVPADDQ iota<>(SB), Z10, Z10")
+	for i, c := range []string{"0xbf58476d1ce4e5b9", "0x94d049bb133111eb", "8"} {
+		p("MOVQ $%s, AX\n\tVPBROADCASTQ AX, Z%d", c, 11+i)
+	}
+	p("MOVL $32, AX\n\tVPBROADCASTD AX, Z15")
+	fmt.Fprint(w, "loop:\n")
+	for i := range 2 {
+		p("VPXORQ Z17, Z10, Z%d\n\tVPADDQ Z13, Z10, Z10\n\tVPMULLQ Z11, Z%d, Z%d", i, i, i)
+		p("VPSRLQ $27, Z%d, Z%d\n\tVPXORQ Z%d, Z%d, Z%d\n\tVPMULLQ Z12, Z%d, Z%d", i, 2+i, 2+i, i, i, i, i)
+		p("VPSRLQ $31, Z%d, Z%d\n\tVPXORQ Z%d, Z%d, Z%d\n\tVPOPCNTQ Z%d, Z%d\n\tVPMOVQD Z%d, Y%d", i, 2+i, 2+i, i, i, i, i, i, i)
+	}
+	p("VINSERTI64X4 $1, Y1, Z0, Z0\n\tVPSUBD Z15, Z0, Z0\n\tVCVTDQ2PS Z0, Z0\n\tVMULPS Z14, Z0, Z0\n\tVMOVUPS Z0, (DI)")
+	p("ADDQ $64, DI\n\tSUBQ $16, CX\n\tJG loop\n\tVZEROUPPER\n\tRET")
 }

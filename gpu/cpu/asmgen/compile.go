@@ -45,6 +45,7 @@ type value struct {
 	name  string // of the slice or parameter
 	at    int    // offset of the parameter or constant
 	index int    // of the slice
+	half  bool   // the slice is of bf16
 }
 
 type valueKind uint8
@@ -93,6 +94,9 @@ type machine interface {
 	scratch(alloc func() int, free func(int))
 }
 
+// many registers are enough for the scalars of any loop beside what it computes with.
+const many = 32
+
 // compiler turns one loop into code for one machine.
 type compiler struct {
 	machine
@@ -108,13 +112,9 @@ func (l *loop) compile(w io.Writer, m machine, consts *pool) {
 	c := &compiler{machine: m, l: l, consts: consts, used: make([]bool, m.registers()), vars: map[string]int{},
 		joins: map[string]operation{}, frame: map[string]int{}}
 	at := 8 + 8*len(l.slices)
-	sig := "n int"
-	for _, s := range l.slices {
-		sig += ", " + s + " *float32"
-	}
+	sig := "n int, " + l.params("*")
 	for _, s := range l.scalars {
 		c.frame[s] = at
-		sig += ", " + s + " float32"
 		at += 4
 	}
 	size := at
@@ -141,6 +141,13 @@ func (l *loop) compile(w io.Writer, m machine, consts *pool) {
 		} else {
 			c.joins[id.Name] = opMax
 			c.load(c.number(float32(math.Inf(-1))), r)
+		}
+	}
+	if m.registers() >= many { // scalars stay in registers
+		for _, s := range l.scalars {
+			r := c.alloc()
+			c.load(value{kind: inParameter, name: s, at: c.frame[s]}, r)
+			c.vars[s] = r
 		}
 	}
 	c.head()
@@ -280,7 +287,8 @@ func (c *compiler) expr(e ast.Expr) value {
 		}
 		return value{kind: inParameter, name: e.Name, at: c.frame[e.Name]}
 	case *ast.IndexExpr:
-		return value{kind: inSlice, index: c.slice(e)}
+		i := c.slice(e)
+		return value{kind: inSlice, index: i, half: c.l.halves[c.l.slices[i]]}
 	case *ast.UnaryExpr:
 		v := c.register(c.expr(e.X))
 		dst := c.result(v)
@@ -366,6 +374,8 @@ func (c *compiler) call(e *ast.CallExpr) value {
 		return value{reg: dst, temp: true}
 	case "max":
 		return c.plain(opMax, e.Args[0], e.Args[1], false)
+	case "half32": // loading widens
+		return c.expr(e.Args[0])
 	case "exp32":
 		return c.exp(c.own(c.register(c.expr(e.Args[0]))))
 	default:
