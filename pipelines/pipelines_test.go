@@ -161,7 +161,7 @@ func TestPaperRuns(t *testing.T) {
 // TestVariablesThatCannotBe gives odd values to variables of the pipelines: each is refused in one sentence that
 // names it, and nothing that follows from it is said.
 func TestVariablesThatCannotBe(t *testing.T) {
-	paper, compare := withData(t, "paper"), withData(t, "compare")
+	paper, compare, memory := withData(t, "paper"), withData(t, "compare"), withData(t, "memory")
 	for _, x := range []struct{ dir, set, says string }{
 		{paper, "size=2M", "there is no such size: size is 1.2B, 1M, 368M, 680M"},
 		{paper, "method=step", "method is relora, step-2, step-3, vanilla"},
@@ -179,6 +179,9 @@ func TestVariablesThatCannotBe(t *testing.T) {
 		{compare, "seeds=[]", "at least one seed, and each once"},
 		{compare, "seeds=[1, 1]", "at least one seed, and each once"},
 		{compare, "tokens=1e4", "at least one batch of 1024 tokens"},
+		{memory, "size=70M", "there is no such size: size is 60M, quickstart"},
+		{memory, "methods=[]", "methods has one that there is not, or none"},
+		{memory, "tokens=1e4", "at least one batch of 1024 tokens"},
 		{compare, "learning_rates={step=0, vanilla=1e-3, small=1e-3}", "must be more than 0"},
 	} {
 		_, diags := plan.New(context.Background(), plan.Options{Path: x.dir, StateDir: t.TempDir(),
@@ -229,11 +232,11 @@ func planPaper(t *testing.T, dir string, vars ...string) *plan.Plan {
 // TestArena holds the arena of every stage that is shipped to 5 % above the most bytes alive at once,
 // which no placement can beat.
 func TestArena(t *testing.T) {
-	for _, name := range []string{"quickstart", "compare", "paper", "../bench/step"} {
+	for _, name := range []string{"quickstart", "compare", "memory", "paper", "../bench/step"} {
 		path := withData(t, name)
 		for _, caps := range []gpu.Caps{{Kind: "cpu", Alignment: 64}, {Kind: "cuda", Alignment: 512}} {
 			var vars []string
-			if name == "compare" {
+			if name == "compare" || name == "memory" {
 				vars = []string{"source=data/*.parquet"}
 			}
 			p, diags := plan.New(context.Background(), plan.Options{Path: path, Inputs: dsl.Inputs{Flags: dsl.Vars(vars...)},

@@ -18,6 +18,8 @@ var shipped = []struct {
 }{
 	{"quickstart/plan.golden", nil},
 	{"compare/plan.golden", []string{"source=data/*.parquet"}},
+	{"memory/plan.golden", []string{"source=data/*.parquet"}},
+	{"memory/plan-60M.golden", []string{"source=data/*.parquet", "size=60M"}},
 	{"paper/plan.golden", []string{"source=data/*.parquet"}},
 	{"paper/plan-vanilla.golden", []string{"source=data/*.parquet", "method=vanilla"}},
 	{"paper/plan-step-3.golden", []string{"source=data/*.parquet", "method=step-3"}},
