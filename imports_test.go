@@ -60,7 +60,7 @@ var may = map[string]string{
 		"runtime/state runtime/words",
 	"runtime/blocks/task": "dsl dsl/addr fineweb fineweb/tokenizer foreign gpu runtime/blocks runtime/forward runtime/program " +
 		"runtime/words tasks",
-	"runtime/blocks/optimizer": "dsl dsl/addr ops ops/optim runtime/blocks",
+	"runtime/blocks/optimizer": "dsl dsl/addr ops ops/optim runtime/blocks runtime/compatibility",
 	"runtime/blocks/peft":      "dsl dsl/addr ops/peft runtime/blocks",
 	"runtime/blocks": "dsl dsl/addr ops/graph fineweb gpu runtime/checkpoint runtime/exportdir runtime/metrics " +
 		"runtime/observe runtime/program runtime/results runtime/state runtime/words",

@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-
-	"stepflow/dsl"
 )
 
 // rows and columns of the page's first table: choices on these axes, each with each.
@@ -51,9 +49,6 @@ func together(a, b Choices) string {
 	if a.Axis == b.Axis {
 		return ""
 	}
-	if a.Axis == "optimizer" && b.Axis == "state_dtype" && !takes(a.Of[0], "state_dtype") {
-		return "has none"
-	}
 	var why []string
 	for i, r := range Rules {
 		if r.A.meets(a) && r.B.meets(b) || r.A.meets(b) && r.B.meets(a) {
@@ -64,13 +59,6 @@ func together(a, b Choices) string {
 		return "yes"
 	}
 	return "no (" + strings.Join(why, ", ") + ")"
-}
-
-// takes reports whether a type of optimizer has an attribute.
-func takes(typ, attr string) bool {
-	attrs := dsl.KindOf("optimizer").Attrs
-	a := attrs[slices.IndexFunc(attrs, func(a dsl.Attr) bool { return a.Name == attr })]
-	return len(a.Only) == 0 || slices.Contains(a.Only, typ)
 }
 
 // meets reports whether one of the choices is among others.

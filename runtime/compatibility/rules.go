@@ -61,6 +61,13 @@ var Rules = []Rule{
 		Instead: "Give from, or freeze something else.",
 	},
 	{
+		A: Any("state_dtype", "bf16", "int8"), B: Any("beta1", Nothing), At: "state_dtype",
+		Title: "Nothing to store",
+		Why: "Without beta1, adafactor keeps no first moment that state_dtype could apply to. Its means of squares are one number " +
+			"a row and a column, always in fp32.",
+		Instead: "Set beta1, such as 0.9, or leave state_dtype out.",
+	},
+	{
 		A: Any("device", "cuda"), B: Any("head_dim", "more than 128"), At: "head_dim",
 		Title:   "Heads too wide for the device",
 		Why:     "Attention on {device} takes heads of up to 128 channels, and head_dim is {head_dim}.",

@@ -13,6 +13,7 @@ import (
 	"stepflow/ops"
 	"stepflow/ops/optim"
 	"stepflow/runtime/blocks"
+	"stepflow/runtime/compatibility"
 )
 
 // Kind is the optimizer block.
@@ -37,17 +38,19 @@ func (*Optimizer) Identity(io.Writer) {}
 // Summary is empty.
 func (*Optimizer) Summary() string { return "" }
 
-func sound(a addr.Addr, d *dsl.Decoded) hcl.Diagnostics {
+func sound(_ addr.Addr, d *dsl.Decoded) (diags hcl.Diagnostics) {
 	if d.Known("betas") && len(d.Floats("betas")) != 2 {
 		return hcl.Diagnostics{d.Error("betas", "Invalid value",
 			"betas takes two numbers from 0 up to, not including, 1, such as [0.9, 0.95].")}
 	}
-	if a.Type == "adafactor" && d.Known("state_dtype") && d.Known("beta1") && d.Str("state_dtype") != "fp32" && d.Float("beta1") == 0 {
-		return hcl.Diagnostics{d.Error("state_dtype", "Nothing to store", "Without beta1, adafactor keeps no first moment that "+
-			"state_dtype could apply to. Its means of squares are one number a row and a column, always in fp32. Set beta1, such as 0.9, or "+
-			"leave state_dtype out.")}
+	is := compatibility.Setup{"state_dtype": {d.Str("state_dtype")}}
+	if d.Known("beta1") && d.Float("beta1") == 0 {
+		is["beta1"] = []string{compatibility.Nothing}
 	}
-	return nil
+	for _, x := range is.Refused() {
+		diags = append(diags, d.Error(x.At, x.Title, x.Text))
+	}
+	return diags
 }
 
 func plan(_ context.Context, p *blocks.Planned, d *dsl.Decoded) (map[string]cty.Value, hcl.Diagnostics) {
