@@ -19,7 +19,7 @@ variable "methods" {
   type = list(string)
   default = ["adamw", "adamw_rounded", "adamw_8bit", "muon_8bit", "galore", "fira", "apollo", "apollo_mini", "scale", "adafactor",
   "relora", "step", "stacked"]
-  description = "each is trained for itself; the report compares them with the first"
+  description = "each is trained by itself; stepflow report -compare puts them side by side"
   validation {
     condition = length(var.methods) > 0 && length(setsubtract(var.methods, ["adamw", "adamw_rounded", "adamw_8bit", "muon_8bit", "galore",
     "fira", "apollo", "apollo_mini", "scale", "adafactor", "relora", "step", "stacked"])) == 0
