@@ -101,7 +101,7 @@ func (t *trainer) restoreFirst(opt *checkpoint.File) error {
 // keepAdapters holds the adapters for the result, before a merge makes them zero: their fp32 masters where there are any,
 // which is what a merge adds.
 func (t *trainer) keepAdapters() error {
-	spec, adapters := t.stage.Peft.Apart(t.stage.Adapters)
+	spec, adapters := t.stage.Exported()
 	for i, a := range t.stage.Adapters {
 		down, err := t.get(t.master(a.A))
 		if err != nil {
