@@ -66,10 +66,6 @@ func (s *Stage) freeze(_ *blocks.Planned, d *dsl.Decoded) (diags hcl.Diagnostics
 func (s *Stage) adapt(p *blocks.Planned, d *dsl.Decoded) hcl.Diagnostics {
 	ref, _, ok := d.Ref("adapter")
 	if !ok {
-		if !d.Bool("merge") {
-			return hcl.Diagnostics{d.Error("merge", "Nothing to merge", "merge = false keeps adapters apart from the weights, and the "+
-				"stage has no adapter. Give adapter, or leave merge out.")}
-		}
 		if len(s.Trainable()) == 0 {
 			return hcl.Diagnostics{d.Error("freeze", "Nothing to train",
 				"Everything is frozen and there is no adapter. Freeze less, or give adapter.")}
@@ -88,11 +84,6 @@ func (s *Stage) adapt(p *blocks.Planned, d *dsl.Decoded) hcl.Diagnostics {
 				"freeze = [\"inherited\"].")}
 	}
 	s.Adapters, s.KeepApart = as, !d.Bool("merge")
-	if s.KeepApart && s.Restarts() {
-		return hcl.Diagnostics{d.Error("merge", "Merged on the way",
-			fmt.Sprintf("%s merges its adapters every %d steps, so those that the stage ends with hold a part of what it learnt. "+
-				"Leave merge out, or use a lora adapter.", ref, spec.ResetEvery))}
-	}
 	if spec.Exact() {
 		for _, a := range as {
 			if min(a.Target.Shape[0], a.Target.Shape[1]) > slowSingular {

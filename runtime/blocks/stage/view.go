@@ -57,6 +57,9 @@ func (s *Stage) Details(_, _ bool) (list []blocks.Line) {
 		}
 		line("merges", "into bf16 weights %s", how)
 	}
+	if s.Peft != nil && s.Peft.Principal() && len(s.Adapters) > 0 {
+		line("adapters", "begin with the principal singular vectors of their weights (%s)", s.Peft.Init)
+	}
 	if s.KeepApart {
 		line("result", "weights, and adapters beside them (merge = false)")
 	}
@@ -138,6 +141,9 @@ func (s *Stage) Training() *blocks.Training {
 		x.Rank = s.Peft.R
 		x.Adapter = fmt.Sprintf("%s, r = %d, alpha = %g, on %d projections", s.Peft.Method, s.Peft.R, s.Peft.Alpha,
 			len(s.Adapters))
+		if s.Peft.Principal() {
+			x.Adapter += ", " + s.Peft.Init
+		}
 	}
 	adapted, trains := map[int]bool{}, map[int]bool{}
 	for _, a := range s.Adapters {
