@@ -22,6 +22,9 @@ func (s *Stage) Exported() (peft.Spec, []peft.Adapter) {
 // of use where the weights that they were trained on exist elsewhere, and hold all that they learnt.
 func (s *Stage) KeepsAdapters() bool { return len(s.Adapters) > 0 && s.Apart() == nil }
 
+// KeepsFirst reports whether checkpoints on the way hold the first values of adapters, which an export takes out of them.
+func (s *Stage) KeepsFirst() bool { return s.KeepsAdapters() && !s.KeepApart && s.Peft.Principal() }
+
 // Apart returns why another program cannot add the stage's adapters to the weights that the stage started from; nil if it
 // can.
 func (s *Stage) Apart() error {
