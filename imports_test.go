@@ -65,12 +65,12 @@ var may = map[string]string{
 	"runtime/blocks": "dsl dsl/addr ops/graph fineweb gpu runtime/checkpoint runtime/exportdir runtime/metrics " +
 		"runtime/observe runtime/program runtime/results runtime/state runtime/words",
 
-	"runtime/inference": "dsl foreign ops ops/arch ops/peft fineweb/tokenizer gpu runtime/blocks/model runtime/blocks/tokenizer " +
+	"runtime/inference": "dsl foreign ops ops/arch fineweb/tokenizer gpu runtime/blocks/model runtime/blocks/tokenizer " +
 		"runtime/checkpoint runtime/forward runtime/program",
 
 	"runtime/train": "ops ops/optim ops/peft fineweb fineweb/tokenizer gpu tracing runtime/checkpoint runtime/forward " +
 		"runtime/metrics runtime/observe runtime/program runtime/trainstate runtime/words",
-	"runtime/forward": "ops ops/arch fineweb fineweb/tokenizer gpu runtime/checkpoint runtime/metrics runtime/program",
+	"runtime/forward": "foreign ops ops/arch ops/peft fineweb fineweb/tokenizer gpu runtime/checkpoint runtime/metrics runtime/program",
 	"runtime/program": "ops ops/arch ops/graph ops/growth ops/optim ops/peft fineweb gpu tracing runtime/observe",
 	"runtime/observe": "dsl dsl/addr fineweb/web gpu tracing runtime/metrics",
 

@@ -20,6 +20,9 @@ var exportKind = Kind{Name: "export", Types: []string{"huggingface", "gguf", "pe
 				"another state exported is replaced only after a yes. A symbolic link is followed."},
 		{Name: "max_shard_size", Type: cty.String, Bytes: true, Default: str("5 GB"), Only: []string{"huggingface"},
 			Doc: "Larger models are written in several files with an index."},
+		{Name: "merge", Type: cty.Bool, Default: cty.True, Only: []string{"huggingface"},
+			Doc: "Whether adapters that the stage keeps apart (`merge = false`) are merged. With false, the folder is the model that " +
+				"`export \"peft\"` names as their base."},
 		{Name: "quantization", Type: cty.String, OneOf: []string{"f32", "f16", "bf16", "q8_0"}, Only: []string{"gguf"},
 			Doc: "Type of the matrices, by the names of llama.cpp's `--outtype`; vectors are F32. Default: that of the " +
 				"stage's weights, so that nothing is rounded. The file is `model-TYPE.gguf`."},

@@ -113,6 +113,9 @@ var stageKind = Kind{Name: "stage", Repeat: true, Runs: true,
 				"[ends with them](methods.md#frozen-weights-in-fewer-bits)."},
 		{Name: "adapter", Ref: []string{"peft"},
 			Doc: "Adapters on the frozen projections; merged when the stage ends."},
+		{Name: "merge", Type: cty.Bool, Default: cty.True,
+			Doc: "Whether the adapters are merged when the stage ends. With false, the stage's result is the weights that they were " +
+				"trained on and the adapters beside them: evaluations and exports add them up, and no stage can go on from it."},
 		{Name: "precision", Type: cty.String, Default: str("fp32"), OneOf: []string{"fp32", "bf16"},
 			Doc: "`bf16`: 2-byte weights and gradients, fp32 master weights and optimizer states. `fp32`: everything " +
 				"in fp32."},

@@ -65,16 +65,19 @@ var axes = []axis{
 			setup: compatibility.Setup{"freeze": {compatibility.Nothing}, "frozen_dtype": {"nf4"}}},
 	}},
 	{"adapter", []choice{
-		{name: "none"},
+		{name: "none", setup: compatibility.Setup{"adapter": {compatibility.Nothing}}},
 		{name: "lora", stage: "adapter = peft.lora.a", setup: compatibility.Setup{"adapter": {"lora"}}},
 		{name: "lora+", stage: "adapter = peft.lora.plus", setup: compatibility.Setup{"adapter": {"lora"}}},
 		{name: "relora", stage: "adapter = peft.relora.a", setup: compatibility.Setup{"adapter": {"relora"}}},
+		{name: "pissa", stage: "adapter = peft.lora.pissa", setup: compatibility.Setup{"adapter": {"lora"}}},
+		{name: "relora, pruned", stage: "adapter = peft.relora.pruned", setup: compatibility.Setup{"adapter": {"relora"}}},
 		{name: "relora, remainder", stage: "adapter = peft.relora.remainder", setup: compatibility.Setup{"adapter": {"relora"}}},
 	}},
 	{"micro-batch", []choice{{name: "whole"},
 		{name: "part", train: "micro_batch_size = 1", setup: compatibility.Setup{"micro_batch_size": {compatibility.PartOfBatch}}}}},
 	{"accumulation", wordChoices("train", "accumulate_dtype", "auto", "fp32", "bf16")},
 	{"recomputation", wordChoices("train", "activation_checkpointing", "none", "block")},
+	{"merge", []choice{{name: "merged"}, {name: "apart", stage: "merge = false", setup: compatibility.Setup{"merge": {"false"}}}}},
 }
 
 // stateChoices are the types of moments.
@@ -258,6 +261,19 @@ peft "lora" "plus" {
   lora_alpha        = 4
   loraplus_lr_ratio = 16
   target_modules    = ["all-linear"]
+}
+peft "lora" "pissa" {
+  r                 = 2
+  lora_alpha        = 4
+  target_modules    = ["all-linear"]
+  init_lora_weights = "pissa_niter_1"
+}
+peft "relora" "pruned" {
+  r                           = 2
+  lora_alpha                  = 4
+  target_modules              = ["all-linear"]
+  reset_every                 = 1
+  optimizer_magnitude_pruning = 0.5
 }
 peft "relora" "a" {
   r              = 2

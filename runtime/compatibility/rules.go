@@ -49,6 +49,19 @@ var Rules = []Rule{
 		Instead: `Set freeze, such as freeze = ["inherited"].`,
 	},
 	{
+		A: Any("merge", "false"), B: Any("adapter", Nothing), At: "merge",
+		Title:   "Nothing to merge",
+		Why:     "merge = false keeps adapters apart from the weights, and the stage has no adapter.",
+		Instead: "Give adapter, or leave merge out.",
+	},
+	{
+		A: Any("merge", "false"), B: Any("adapter", "relora"), At: "merge",
+		Title: "Merged on the way",
+		Why: "A {adapter} adapter is merged again and again while the stage trains, so those that it ends with hold a part of what it " +
+			"learnt.",
+		Instead: "Leave merge out, or use a lora adapter.",
+	},
+	{
 		A: Every("grow"), B: Any("from", Nothing), At: "grow",
 		Title:   "Nothing to grow",
 		Why:     "Growth starts from a trained stage, and this one starts a new model.",

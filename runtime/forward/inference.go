@@ -4,7 +4,6 @@ import (
 	"context"
 
 	"stepflow/gpu"
-	"stepflow/runtime/checkpoint"
 	"stepflow/runtime/program"
 )
 
@@ -21,7 +20,7 @@ type inference struct {
 
 // loadInference loads the program p of x with the weights in a folder.
 func loadInference(ctx context.Context, d gpu.Device, p *gpu.Program, x program.Inference, folder string) (*inference, error) {
-	from, err := checkpoint.OpenFolder(folder)
+	from, err := OpenFolder(folder)
 	if err != nil {
 		return nil, err
 	}

@@ -7,7 +7,6 @@ import (
 	"stepflow/gpu"
 	"stepflow/ops"
 	"stepflow/ops/arch"
-	"stepflow/runtime/checkpoint"
 	"stepflow/runtime/program"
 )
 
@@ -47,7 +46,7 @@ func Feed(l gpu.Loaded, p *gpu.Program, b *fineweb.Batch, from, n, seq int) erro
 // loadFolder reads the weights of a model from folder into a program, and returns what is not finite in them.
 func loadFolder(ctx context.Context, l gpu.Loaded, p *gpu.Program, params []ops.Param, as gpu.DType, folder string) (Flaw,
 	error) {
-	from, err := checkpoint.OpenFolder(folder)
+	from, err := OpenFolder(folder)
 	if err != nil {
 		return Flaw{}, err
 	}

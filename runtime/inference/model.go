@@ -32,7 +32,7 @@ type Model struct {
 
 	params  []ops.Param
 	weights *checkpoint.Folder
-	adapter *adapter // nil for none
+	adapter *forward.Adapter // nil for none
 }
 
 // Config is what generation_config.json says of generation.
@@ -81,7 +81,7 @@ func (m *Model) read() (err error) {
 	if n := m.Tokenizer.VocabSize(); n > m.VocabSize {
 		return fmt.Errorf("the model's vocab_size is %d, and %s has %d tokens", m.VocabSize, path, n)
 	}
-	if m.adapter, err = openAdapter(m.Folder); err != nil {
+	if m.adapter, err = forward.OpenAdapter(m.Folder); err != nil {
 		return err
 	}
 	return m.readConfig()
@@ -202,9 +202,9 @@ func (m *Model) Generator(ctx context.Context, d gpu.Device, texts, tokens int) 
 // Float32 reads a tensor, adapters merged.
 func (m *Model) Float32(name string) ([]float32, error) {
 	v, err := m.weights.Float32(name)
-	if err != nil || m.adapter == nil {
-		return v, err
+	if err != nil {
+		return nil, err
 	}
 	shape, _ := m.weights.Shape(name)
-	return v, m.adapter.merge(name, shape, v)
+	return v, m.adapter.Merge(name, shape, 0, v)
 }

@@ -6,11 +6,24 @@ import (
 	"strings"
 
 	"stepflow/ops"
+	"stepflow/ops/peft"
 )
 
-// KeepsAdapters reports whether the stage's result has the adapters beside the weights that they were merged into. They are
+// Exported returns the adapters, and their configuration, as they are added to a model: the weights of the stage's result,
+// or those that it started from.
+func (s *Stage) Exported() (peft.Spec, []peft.Adapter) {
+	if s.KeepApart {
+		return *s.Peft, s.Adapters
+	}
+	return s.Peft.Apart(s.Adapters)
+}
+
+// KeepsAdapters reports whether the stage's result has the adapters beside the weights, which they may be merged into. They are
 // of use where the weights that they were trained on exist elsewhere, and hold all that they learnt.
 func (s *Stage) KeepsAdapters() bool { return len(s.Adapters) > 0 && s.Apart() == nil }
+
+// KeepsFirst reports whether checkpoints on the way hold the first values of adapters, which an export takes out of them.
+func (s *Stage) KeepsFirst() bool { return s.KeepsAdapters() && !s.KeepApart && s.Peft.Principal() }
 
 // Apart returns why another program cannot add the stage's adapters to the weights that the stage started from; nil if it
 // can.
@@ -18,6 +31,8 @@ func (s *Stage) Apart() error {
 	switch {
 	case len(s.Adapters) == 0:
 		return fmt.Errorf("it has no adapters")
+	case s.KeepApart: // its result holds the weights that they are added to
+		return nil
 	case s.Restarts():
 		return fmt.Errorf("relora merged its adapters every %d steps and began new ones, so the last ones hold a part of what it learnt",
 			s.Peft.ResetEvery)
@@ -45,8 +60,12 @@ func (s *Stage) Apart() error {
 	return nil
 }
 
-// BesideAdapters lists the model's own parameters that are trained beside adapters.
+// BesideAdapters lists the model's own parameters that are trained beside adapters, and that are not in the weights which
+// these are added to.
 func (s *Stage) BesideAdapters() []ops.Param {
+	if s.KeepApart {
+		return nil
+	}
 	return slices.DeleteFunc(slices.Clone(s.Params), func(p ops.Param) bool { return s.Frozen[p.ID] })
 }
 

@@ -95,6 +95,9 @@ func (f *Figures) count(s *Stage) {
 			f.LayerStates += states
 		}
 		f.CheckpointSize += n*weight + kept
+		if x.Kind.IsAdapter() && s.KeepsFirst() {
+			f.CheckpointSize += n * gpu.F32.Size()
+		}
 		if s.Narrow(x) {
 			f.Narrow += states
 			f.NarrowSaves += n*weight - states

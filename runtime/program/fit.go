@@ -180,9 +180,9 @@ func (s *Stage) asks(checkpointing string) string {
 	if s.AutoMicro {
 		micro = s.Batch // where the search begins
 	}
-	return asked("%s %#v %#v %v %#v %s %v %t %v %v %d %d %d %t %t %t %v %s", s.Model.Key(), s.Params, s.Frozen, s.FrozenDType,
+	return asked("%s %#v %#v %v %#v %s %v %t %v %v %d %d %d %t %t %t %v %s %t", s.Model.Key(), s.Params, s.Frozen, s.FrozenDType,
 		s.Adapters, s.Optimizer.Key(), scale, s.KeepsRemainders(), s.DType, s.Accumulate, s.Seq, s.Batch, micro, s.AutoMicro, s.Mask,
-		s.Fused, s.NEFTuneAlpha, checkpointing)
+		s.Fused, s.NEFTuneAlpha, checkpointing, s.merges())
 }
 
 // asked is a key for what a program is made of.

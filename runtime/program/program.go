@@ -164,7 +164,7 @@ func StageGraph(s *Stage, caps gpu.Caps) *graph.Graph {
 		b.refresh()
 		b.update()
 	}
-	if len(s.mergedInPlace()) > 0 {
+	if s.merges() {
 		b.merge()
 	}
 	b.g.Segment(SegProbe, gpu.Forward)
@@ -215,7 +215,7 @@ func (b *stageBuilder) declareMerges() {
 	s, g := b.s, b.g
 	b.merged = map[string]peft.Merged{}
 	var seeds graph.Value
-	if s.MergesAtRandom() && len(s.mergedInPlace()) > 0 {
+	if s.MergesAtRandom() && s.merges() {
 		seeds = b.input(BufMergeSeed, gpu.F32, len(s.Adapters))
 	}
 	masters := map[string]graph.Value{}

@@ -30,6 +30,8 @@ type Stage struct {
 	Peft     *peft.Spec
 	Adapters []peft.Adapter
 	PeftSeed uint64
+	// KeepApart ends the stage with weights and adapters, instead of weights that they are merged into.
+	KeepApart bool
 
 	// NEFTuneAlpha is the alpha of the noise that training adds to the embeddings (Jain et al. 2023, arXiv 2310.05914); 0 for
 	// none. Its seeds are made of PeftSeed.
@@ -166,7 +168,9 @@ func (s *Stage) Restarts() bool {
 func (s *Stage) KeepsRemainders() bool { return s.Restarts() && s.Peft.KeepsRemainders(s.DType) }
 
 // MergesRounded reports whether adapters are merged into weights that are coarser than fp32.
-func (s *Stage) MergesRounded() bool { return len(s.Adapters) > 0 && s.DType == gpu.BF16 }
+func (s *Stage) MergesRounded() bool {
+	return len(s.Adapters) > 0 && s.DType == gpu.BF16 && !s.KeepApart
+}
 
 // MergesAtRandom reports whether merges round stochastically.
 func (s *Stage) MergesAtRandom() bool {

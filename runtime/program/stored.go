@@ -37,6 +37,9 @@ func (s *Stage) StoredBytes(p ops.Param) int64 {
 	return gpu.Type{Shape: p.Shape, DType: s.Stored(p)}.Bytes()
 }
 
+// merges reports whether the device merges adapters.
+func (s *Stage) merges() bool { return len(s.mergedInPlace()) > 0 && !s.KeepApart }
+
 // mergedInPlace lists the adapters whose weights can take their product where they lie.
 func (s *Stage) mergedInPlace() []peft.Adapter { return s.adaptersOf(false) }
 

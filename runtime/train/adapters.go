@@ -71,8 +71,11 @@ func (l *Loop) tellTaken(ctx context.Context) {
 	}
 }
 
-// firstTensors lists the first values of adapters that took them out of their weights: an export needs them.
+// firstTensors lists the first values of adapters that took them out of their weights, if an export may need them.
 func (t *trainer) firstTensors() (list []checkpoint.Tensor) {
+	if !t.stage.KeepsFirst() {
+		return nil
+	}
 	for _, p := range peft.Params(t.stage.Adapters) {
 		if v, ok := t.taken.first[p.ID]; ok {
 			list = append(list, checkpoint.Tensor{Name: program.BufFirst(p.ID), Shape: p.Shape, DType: gpu.F32,
@@ -84,7 +87,7 @@ func (t *trainer) firstTensors() (list []checkpoint.Tensor) {
 
 // restoreFirst reads the first values of adapters that took them out of their weights.
 func (t *trainer) restoreFirst(opt *checkpoint.File) error {
-	if t.stage.Peft == nil || !t.stage.Peft.Principal() {
+	if !t.stage.KeepsFirst() {
 		return nil
 	}
 	t.taken.first = map[string][]float32{}
@@ -101,7 +104,7 @@ func (t *trainer) restoreFirst(opt *checkpoint.File) error {
 // keepAdapters holds the adapters for the result, before a merge makes them zero: their fp32 masters where there are any,
 // which is what a merge adds.
 func (t *trainer) keepAdapters() error {
-	spec, adapters := t.stage.Peft.Apart(t.stage.Adapters)
+	spec, adapters := t.stage.Exported()
 	for i, a := range t.stage.Adapters {
 		down, err := t.get(t.master(a.A))
 		if err != nil {

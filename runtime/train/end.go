@@ -55,8 +55,11 @@ func (l *Loop) Finish(ctx context.Context) (*Result, error) {
 		return nil, l.keep(ctx, err)
 	}
 	if len(l.stage.Adapters) > 0 {
-		err := l.block.Inside(ctx, tracing.SpanMerge, func(ctx context.Context) error { return l.mergeLast(ctx, seam, before) })
-		if err != nil {
+		end := func(ctx context.Context) error { return l.mergeLast(ctx, seam, before) }
+		if l.stage.KeepApart {
+			end = l.keepApart
+		}
+		if err := l.block.Inside(ctx, tracing.SpanMerge, end); err != nil {
 			return nil, err
 		}
 	}
@@ -96,6 +99,12 @@ func (l *Loop) end(ctx context.Context) (why string, err error) {
 		err = fmt.Errorf("the best model, that of step %d, cannot be read: %w", b.Step, err)
 	}
 	return best, err
+}
+
+// keepApart ends the stage without a merge.
+func (l *Loop) keepApart(ctx context.Context) error {
+	l.block.Notice(ctx, "adapters kept apart from the weights (merge = false)")
+	return l.keepAdapters()
 }
 
 // mergeLast merges the adapters for good, and notes what that changed of the losses before.

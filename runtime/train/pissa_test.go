@@ -176,3 +176,24 @@ func TestPiSSAKeepsTheFunction(t *testing.T) {
 		}
 	}
 }
+
+// TestPiSSACheckpointIsAsPlanned compares the bytes of a checkpoint's tensors with the plan's, with the first values that an
+// export needs, and without them where it takes adapters as they are.
+func TestPiSSACheckpointIsAsPlanned(t *testing.T) {
+	for _, apart := range []bool{false, true} {
+		tr, _ := pissa(t, peft.Spec{Init: "pissa"}, func(s *program.Stage) { s.KeepApart = apart })
+		if n := len(tr.firstTensors()); (n > 0) == apart {
+			t.Errorf("apart %t: a checkpoint has %d first values", apart, n)
+		}
+		model, adapter, opt := tr.tensors(false)
+		var got int64
+		for _, x := range slices.Concat(model, adapter, opt) {
+			b, err := x.Data()
+			must(t, err)
+			got += int64(len(b))
+		}
+		if want := program.FiguresOf(tr.stage, 1).CheckpointSize; got != want {
+			t.Errorf("apart %t: a checkpoint has %d bytes of tensors, and the plan says %d", apart, got, want)
+		}
+	}
+}

@@ -21,7 +21,8 @@ func (t *trainer) tensor(name, buffer string) checkpoint.Tensor {
 }
 
 // save writes a checkpoint: its tensors, the trainer's state and the files given, of which the first says where it comes
-// from. final has the adapters merged, and apart from the model as they were before that.
+// from. final has the adapters merged, and apart from the model as they were before that; or, where they are kept apart, beside
+// it, as a checkpoint has them.
 func (t *trainer) save(dir string, files []checkpoint.Part, final bool) (id string, err error) {
 	defer func() { t.buffer = nil }()
 	model, adapter, opt := t.tensors(final)
@@ -35,7 +36,11 @@ func (t *trainer) save(dir string, files []checkpoint.Part, final bool) (id stri
 		parts = append(parts, checkpoint.Tensors(checkpoint.AdapterFile, adapter))
 	}
 	if final && len(t.merged) > 0 {
-		parts = append(parts, checkpoint.Tensors(checkpoint.MergedAdapterFile, t.merged))
+		name := checkpoint.MergedAdapterFile
+		if t.stage.KeepApart {
+			name = checkpoint.AdapterFile
+		}
+		parts = append(parts, checkpoint.Tensors(name, t.merged))
 	}
 	return checkpoint.Write(dir, parts)
 }
@@ -45,7 +50,7 @@ func (t *trainer) tensors(final bool) (model, adapter, opt []checkpoint.Tensor) 
 	s := t.stage
 	for _, p := range s.Params {
 		if s.Narrow(p) {
-			model = append(model, t.plainTensor(p, final))
+			model = append(model, t.plainTensor(p, final && !s.KeepApart))
 			continue
 		}
 		model = append(model, t.tensor(p.Name, p.ID))

@@ -4,7 +4,8 @@ usage: peft_adapters.py make FOLDER
        peft_adapters.py compare FOLDER
 
 make saves tiny models of all architectures with transformers and a pipeline that trains adapters on each, in fp32 and in bf16, on all
-linear layers, and also on the head, with rsLoRA, and beside modules that are trained whole. compare reads what the pipeline wrote.
+linear layers, and also on the head, with rsLoRA, from singular vectors, beside modules that are trained whole, and kept apart from
+the weights (merge = false), which are their base then. compare reads what the pipeline wrote.
 """
 import json
 import os
@@ -29,7 +30,13 @@ CASES = [(m, m, "fp32", ["*"], ["all-linear"], "") for m in MODELS] + [
     ("beside", "llama", "fp32", ["model.layers.*.self_attn.*", "model.layers.*.mlp.*"], ["q_proj", "v_proj"], ""),
     ("bf16", "llama", "bf16", ["*"], ["all-linear"], ""),
     ("again", "stage.llama", "fp32", ["*"], ["all-linear"], ""),  # on a stage that had adapters itself
+    ("pissa", "llama", "fp32", ["*"], ["all-linear"], 'init_lora_weights = "pissa"'),
+    ("pissa_niter", "qwen2", "bf16", ["*"], ["all-linear"], 'init_lora_weights = "pissa_niter_4"\n  use_rslora = true'),
+    ("apart", "llama", "fp32", ["model.layers.*"], ["q_proj", "v_proj"], ""),
+    ("apart_nf4", "llama", "fp32", ["*"], ["all-linear"], 'init_lora_weights = "pissa"'),
+    ("apart_bf16", "qwen2", "bf16", ["*"], ["all-linear"], ""),
 ]
+APART = {"apart": "", "apart_nf4": 'frozen_dtype = "nf4"', "apart_bf16": ""}  # stages with merge = false, and what else they have
 
 
 def make(out):
@@ -59,6 +66,7 @@ stage "{name}" {{
   {start}
   precision = "{precision}"
   freeze = {json.dumps(freeze)}
+  {f"merge = false{chr(10)}  {APART[name]}" if name in APART else ""}
   adapter = peft.lora.{name}
   train {{
     data = data.text.d
@@ -77,8 +85,11 @@ export "peft" "{name}" {{
   model = stage.{name}
   path = "adapters/{name}"
   {f'base_model_name_or_path = export.huggingface.{model.split(".")[1]}.path' if after else ""}
+  {f'base_model_name_or_path = export.huggingface.{name}_base.path' if name in APART else ""}
 }}
 """)
+        if name in APART:
+            blocks.append(f'export "huggingface" "{name}_base" {{\n  model = stage.{name}\n  path = "apart/{name}"\n  merge = false\n}}\n')
     (out / "main.hcl").write_text("".join(blocks))
 
 
@@ -86,6 +97,7 @@ def compare(out):
     os.chdir(out)
     for name, model, precision, *_ in CASES:
         base = f"merged/{model.split('.')[1]}" if model.startswith("stage.") else f"base/{model}"
+        base = f"apart/{name}" if name in APART else base
         folder = f"adapters/{name}"
         said = json.loads((out / folder / "adapter_config.json").read_text())
         assert said["base_model_name_or_path"] == base, said

@@ -207,9 +207,13 @@ func (c *card) intro() []string {
 
 // intro is the sentence about a whole model.
 func (e *Export) intro() string {
-	m := e.Stage.Model
-	return fmt.Sprintf("A %s model with %s and %s parameters.", modelcard.Escape(m.Arch.Title),
-		words.Plural(m.NumHiddenLayers, "layer"), words.Count(int64(m.Params())))
+	m, without := e.Stage.Model, ""
+	if e.apart() {
+		without = " These are the weights that adapters are added to, without the adapters: alone they are not the model that was " +
+			"trained and measured."
+	}
+	return fmt.Sprintf("A %s model with %s and %s parameters.%s", modelcard.Escape(m.Arch.Title),
+		words.Plural(m.NumHiddenLayers, "layer"), words.Count(int64(m.Params())), without)
 }
 
 // dataSection says what the model was trained on: each data block with the attributes that choose documents.

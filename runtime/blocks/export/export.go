@@ -23,7 +23,7 @@ import (
 
 // Kind is the export block.
 var Kind = blocks.Kind{Alone: blocks.Exports, Sound: sound, Plan: plan, Early: early,
-	Idle: map[string]string{"path": "the folder itself says which recipe wrote it"}}
+	Idle: map[string]string{"path": "the folder itself says which recipe wrote it"}, Resolved: []string{"merge"}}
 
 // disk names the rate of writing in the state, in bytes/s.
 const disk = "disk"
@@ -89,12 +89,21 @@ func (e *Export) Identity(w io.Writer) {
 	if e.Stage != nil && e.Stage.Tokenizer.Chat.Any() {
 		fmt.Fprintf(w, "chat %s\n", e.Stage.Tokenizer.Chat.Identity())
 	}
+	if e.apart() {
+		fmt.Fprintln(w, "without adapters")
+	}
 	if e.card == nil {
 		return
 	}
 	for _, r := range e.card.results {
 		fmt.Fprintf(w, "result %s %q %q\n", r.Addr.Type, r.dataset, r.name)
 	}
+}
+
+// apart reports whether the export is of weights without the adapters that the stage keeps beside them.
+func (e *Export) apart() bool {
+	h, ok := e.form.(*huggingFace)
+	return ok && h.apart
 }
 
 // endOfTurn returns the token with which the chat template ends an answer.

@@ -24,6 +24,7 @@ import (
 type huggingFace struct {
 	*Export
 	shardSize  int64 // in bytes
+	apart      bool  // without the adapters that the stage keeps apart
 	generation generation
 }
 
@@ -34,6 +35,10 @@ func (h *huggingFace) plan(p *blocks.Planned, d *dsl.Decoded) hcl.Diagnostics {
 	var err error
 	if h.shardSize, err = dsl.ParseBytes(d.Str("max_shard_size")); err != nil {
 		return blocks.Problem(d, "max_shard_size", "Invalid value", err)
+	}
+	if h.apart = d.Given("merge") && !d.Bool("merge"); h.apart && !h.Stage.KeepApart {
+		return hcl.Diagnostics{d.Error("merge", "No adapters apart", fmt.Sprintf("merge = false writes the weights that adapters are added "+
+			"to, and %s has no adapters beside its weights: set merge = false there, or leave it out here.", h.Stage.Addr))}
 	}
 	p.Hashed["max_shard_size"] = fmt.Sprint(h.shardSize)
 	return h.planGeneration(d)

@@ -41,6 +41,7 @@ func (a *adapterFolder) plan(p *blocks.Planned, d *dsl.Decoded) hcl.Diagnostics 
 	}
 	from := ""
 	switch {
+	case s.KeepApart: // what it loaded may have been trained further
 	case s.Before == nil:
 		from = loadedFrom(p.World, s)
 	case s.Before.Imported != nil:
@@ -64,6 +65,11 @@ func (a *adapterFolder) plan(p *blocks.Planned, d *dsl.Decoded) hcl.Diagnostics 
 		a.base, a.revision, a.onHub = name, "", false
 	}
 	if a.base == "" {
+		if s.KeepApart {
+			return hcl.Diagnostics{d.Error("base_model_name_or_path", "No base", fmt.Sprintf("PEFT adds adapters to a model that it "+
+				"loads by name. Theirs is what %s ends with beside them: write it with an export \"huggingface\" that has merge = "+
+				"false, and give base_model_name_or_path, such as export.huggingface.NAME.path.", s.Addr))}
+		}
 		return hcl.Diagnostics{d.Error("base_model_name_or_path", "No base", fmt.Sprintf("PEFT adds adapters to a model that it "+
 			"loads by name. Theirs is %s: export it, and give base_model_name_or_path, such as export.huggingface.NAME.path, or its "+
 			"name on the hub.", a.trainedOn()))}
@@ -72,8 +78,11 @@ func (a *adapterFolder) plan(p *blocks.Planned, d *dsl.Decoded) hcl.Diagnostics 
 	return nil
 }
 
-// trainedOn is the block whose model the adapters were trained on.
+// trainedOn is the block whose model the adapters were trained on: that of the stage itself, where it keeps them apart.
 func (a *adapterFolder) trainedOn() addr.Addr {
+	if a.Stage.KeepApart {
+		return a.Stage.Addr
+	}
 	if before := a.Stage.Before; before != nil {
 		return before.Addr
 	}
@@ -87,12 +96,14 @@ func (a *adapterFolder) checkBase(all []*blocks.Planned) error {
 		if !ok || other.Stage == nil || other.given != a.base {
 			continue
 		}
-		switch _, whole := other.form.(*huggingFace); {
+		switch h, whole := other.form.(*huggingFace); {
 		case !whole:
 			return fmt.Errorf("%s is no folder of a model that PEFT loads: name an export \"huggingface\"", p.Addr)
 		case other.Stage.Addr != a.trainedOn():
 			return fmt.Errorf("%s writes %s there, and the adapters were trained on %s: with other weights they mean nothing", p.Addr,
 				other.Stage.Addr, a.trainedOn())
+		case h.apart != a.Stage.KeepApart:
+			return fmt.Errorf("%s writes the model with the adapters merged, and PEFT would add them once more: set merge = false there", p.Addr)
 		}
 	}
 	return nil
@@ -106,7 +117,7 @@ func (a *adapterFolder) tensors() (adapters, beside []ops.Param) {
 
 // adapted returns the adapters, and their configuration, that add to the model what the stage's were trained to.
 func (a *adapterFolder) adapted() (peft.Spec, []peft.Adapter) {
-	return a.Stage.Peft.Apart(a.Stage.Adapters)
+	return a.Stage.Exported()
 }
 
 // adapterType is the type in which an adapter is written: the type of its fp32 master if the optimizer keeps one, or else

@@ -11,12 +11,14 @@ import (
 	"stepflow/ops"
 	"stepflow/runtime/blocks/stage"
 	"stepflow/runtime/checkpoint"
+	"stepflow/runtime/forward"
 )
 
 // result is what a stage made, with weights as other programs read them: LayerNorm scaling is folded into the gains.
 type result struct {
 	weights *checkpoint.File
 	kept    *checkpoint.File // its adapters; nil where they were not opened
+	adapter *forward.Adapter // what is to be merged, where the stage did not; nil for nothing
 	dir     string
 	stage   *stage.Stage
 	folds   map[string]ops.Param // by name
@@ -44,13 +46,24 @@ func openResult(dir string, s *stage.Stage) (*result, error) {
 // Raw returns the bytes of a weight, and its element type.
 func (r *result) Raw(name string) ([]byte, string, error) {
 	b, dtype, err := r.weights.Raw(name)
-	return r.folded(name, b, err), dtype, err
+	return r.made(name, 0, b, dtype, err)
 }
 
 // Elements returns n elements of a weight from element from on, row-major.
 func (r *result) Elements(name string, from, n int64) ([]byte, string, error) {
 	b, dtype, err := r.weights.Elements(name, from, n)
-	return r.folded(name, b, err), dtype, err
+	return r.made(name, from, b, dtype, err)
+}
+
+// made makes of elements of a weight, from element from on, what is exported: its adapter merged, or its scale folded.
+func (r *result) made(name string, from int64, b []byte, dtype string, err error) ([]byte, string, error) {
+	if r.adapter == nil || err != nil {
+		return r.folded(name, b, err), dtype, err
+	}
+	v := gpu.BytesFloat32(b, r.stage.DType)
+	shape, _ := r.weights.Shape(name)
+	err = r.adapter.Merge(name, shape, int(from), v)
+	return r.folded(name, gpu.Float32Bytes(v, r.stage.DType), err), dtype, err
 }
 
 func (r *result) folded(name string, b []byte, err error) []byte {
@@ -63,9 +76,13 @@ func (r *result) folded(name string, b []byte, err error) []byte {
 	return gpu.Float32Bytes(v, r.stage.DType)
 }
 
-// adapters opens the adapters that were merged into the weights.
+// adapters opens the adapters that were merged into the weights, or are kept apart from them.
 func (r *result) adapters() (*checkpoint.File, error) {
-	path := filepath.Join(r.dir, checkpoint.MergedAdapterFile)
+	name := checkpoint.MergedAdapterFile
+	if r.stage.KeepApart {
+		name = checkpoint.AdapterFile
+	}
+	path := filepath.Join(r.dir, name)
 	f, err := checkpoint.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%s is not there: an earlier stepflow made this result, and dropped the adapters once they were merged. "+
@@ -77,7 +94,7 @@ func (r *result) adapters() (*checkpoint.File, error) {
 
 // Close closes the files.
 func (r *result) Close() error {
-	err := r.weights.Close()
+	err := cmp.Or(r.adapter.Close(), r.weights.Close())
 	if r.kept != nil {
 		err = cmp.Or(r.kept.Close(), err)
 	}

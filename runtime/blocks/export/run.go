@@ -42,6 +42,11 @@ func (e *Export) Run(ctx context.Context, r *blocks.Run) error {
 		return err
 	}
 	defer from.Close()
+	if e.Stage.KeepApart && !e.apart() {
+		if from.adapter, err = forward.OpenAdapter(dir); err != nil {
+			return err
+		}
+	}
 	var flaw forward.Flaw
 	parts, err := e.form.parts(ctx, tok, from, &flaw)
 	if err != nil {

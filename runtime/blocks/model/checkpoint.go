@@ -29,7 +29,7 @@ func ReadCheckpoint(ctx context.Context, w *blocks.World, id string, want arch.M
 	c = &Checkpoint{Folder: folder}
 	if holds(folder, checkpoint.AdapterFile) {
 		return nil, fmt.Errorf("%s holds adapters that are not merged (%s): import the end of that stage, not a checkpoint "+
-			"on the way", folder, checkpoint.AdapterFile)
+			"on the way, and let it merge them", folder, checkpoint.AdapterFile)
 	}
 	is, notes, path, err := readConfig(folder)
 	if err != nil {

@@ -32,6 +32,11 @@ func setup(d *dsl.Decoded) compatibility.Setup {
 	}
 	if ref, _, ok := d.Ref("adapter"); ok {
 		s["adapter"] = []string{ref.Type}
+	} else if !d.Has("adapter") {
+		s["adapter"] = []string{compatibility.Nothing}
+	}
+	if d.Known("merge") && !d.Bool("merge") {
+		s["merge"] = []string{"false"}
 	}
 	if grow := d.Block("grow"); grow != nil {
 		s["grow"] = []string{grow.Label}

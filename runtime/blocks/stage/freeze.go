@@ -83,7 +83,7 @@ func (s *Stage) adapt(p *blocks.Planned, d *dsl.Decoded) hcl.Diagnostics {
 			"Adapters sit on frozen projections, and none that target_modules names is frozen. Set freeze, such as "+
 				"freeze = [\"inherited\"].")}
 	}
-	s.Adapters = as
+	s.Adapters, s.KeepApart = as, !d.Bool("merge")
 	if spec.Exact() {
 		for _, a := range as {
 			if min(a.Target.Shape[0], a.Target.Shape[1]) > slowSingular {

@@ -121,7 +121,7 @@ func (s *Stage) files(r *blocks.Run, tok *bpe.Tokenizer, result bool) ([]checkpo
 		return nil, err
 	}
 	config, err := s.configParts(tok)
-	if len(s.Adapters) > 0 && !result { // a result has them merged
+	if len(s.Adapters) > 0 && (!result || s.KeepApart) { // else a result has them merged
 		adapters, err := json.MarshalIndent(s.Peft.Config(s.Adapters), "", "  ")
 		if err != nil {
 			return nil, err
@@ -183,8 +183,8 @@ func (s *Stage) valuesOf(x *train.Result) map[string]any {
 	}
 	values := map[string]any{"loss": x.Loss, "skipped_steps": float64(x.Skipped), "merge_difference": x.MergeDifference,
 		"merge_error": x.MergeError, "held_out_documents": held}
-	if len(s.MergedApart()) > 0 {
-		values["merge_difference"] = nil // the device never holds the merged model
+	if len(s.MergedApart()) > 0 || s.KeepApart {
+		values["merge_difference"] = nil // the device never holds the merged model, or there is none
 	}
 	if s.decides() {
 		values["result_step"] = float64(x.Step)

@@ -32,7 +32,7 @@ var Kind = blocks.Kind{Alone: blocks.TheDevice, Sound: sound, Plan: plan,
 		"train.checkpoint.keep":          "when something is saved",
 		"train.activation_checkpointing": "activations that are computed again are the same",
 	},
-	Resolved: []string{"frozen_dtype", "train.micro_batch_size", "train.tokens", "train.steps", "train.flops", "train.stop_at",
+	Resolved: []string{"frozen_dtype", "merge", "train.micro_batch_size", "train.tokens", "train.steps", "train.flops", "train.stop_at",
 		"train.schedule",
 		"train.accumulate_dtype", "train.evaluate", "train.stop_when", "train.keep_best", "train.objective", "train.loss_on",
 		"train.packing", "train.truncation_mode", "train.epochs", "train.update"}}
@@ -102,6 +102,9 @@ func (s *Stage) Identity(w io.Writer) {
 		horizon = 0
 	}
 	fmt.Fprintf(w, "steps %d, horizon %v, schedule %+v\n", s.Steps, horizon, schedule)
+	if s.KeepApart {
+		fmt.Fprintln(w, "adapters apart")
+	}
 	s.identifyRules(w)
 }
 
@@ -116,7 +119,7 @@ func (s *Stage) Files(result bool) []string {
 	list := []string{checkpoint.NoteName, checkpoint.ModelFile, checkpoint.OptimizerFile, checkpoint.TrainerFile,
 		checkpoint.ConfigFile,
 		checkpoint.TokenizerFile}
-	if len(s.Adapters) > 0 && !result {
+	if len(s.Adapters) > 0 && (!result || s.KeepApart) {
 		list = append(list, checkpoint.AdapterFile)
 	}
 	return list

@@ -49,6 +49,11 @@ func (s *Stage) start(p *blocks.Planned, d *dsl.Decoded) (*model.Model, hcl.Diag
 	}
 	up := p.Use(from).(*Stage)
 	s.Before = up
+	if up.KeepApart {
+		return nil, hcl.Diagnostics{d.Error("from", "Adapters kept apart",
+			fmt.Sprintf("%s keeps its adapters apart from its weights (merge = false), and a stage goes on from weights that hold all that "+
+				"was learnt. Leave merge out there; export \"peft\" writes the adapters of a merged stage too.", from))}
+	}
 	s.Model, s.Seed = up.Model, up.Seed
 	root := up.Root
 	s.Root = root

@@ -57,6 +57,12 @@ func (s *Stage) Details(_, _ bool) (list []blocks.Line) {
 		}
 		line("merges", "into bf16 weights %s", how)
 	}
+	if s.Peft != nil && s.Peft.Principal() && len(s.Adapters) > 0 {
+		line("adapters", "begin with the principal singular vectors of their weights (%s)", s.Peft.Init)
+	}
+	if s.KeepApart {
+		line("result", "weights, and adapters beside them (merge = false)")
+	}
 	if f.Narrow > 0 {
 		line("frozen", "%s in %v take %s, %s less", words.Plural(len(s.AllNarrow()), "projection"), s.FrozenDType,
 			bytes(f.Narrow), bytes(f.NarrowSaves))
@@ -79,8 +85,8 @@ func (s *Stage) Details(_, _ bool) (list []blocks.Line) {
 		percentLess(f.States, s.Vanilla.States),
 		bytes(s.Vanilla.States), bytes(f.CheckpointSize), bytes(f.Disk))
 	if s.Merges() && (s.Every == 0 || s.KeepEnded < 2) {
-		line("longer", "not after its end, which merges the adapters; every_steps and keep = 2 in checkpoint would leave "+
-			"a step to go on from")
+		line("longer", "not after its end, which %s; every_steps and keep = 2 in checkpoint would leave "+
+			"a step to go on from", map[bool]string{false: "merges the adapters", true: "drops the adapters' moments"}[s.KeepApart])
 	}
 	return list
 }
@@ -135,6 +141,9 @@ func (s *Stage) Training() *blocks.Training {
 		x.Rank = s.Peft.R
 		x.Adapter = fmt.Sprintf("%s, r = %d, alpha = %g, on %d projections", s.Peft.Method, s.Peft.R, s.Peft.Alpha,
 			len(s.Adapters))
+		if s.Peft.Principal() {
+			x.Adapter += ", " + s.Peft.Init
+		}
 	}
 	adapted, trains := map[int]bool{}, map[int]bool{}
 	for _, a := range s.Adapters {

@@ -1,4 +1,4 @@
-package inference
+package forward
 
 import (
 	"os"
@@ -32,27 +32,35 @@ func write(t *testing.T, config string) string {
 }
 
 func TestMerge(t *testing.T) {
-	a, err := openAdapter(write(t, `{"peft_type": "LORA", "r": 1, "lora_alpha": 2, "bias": "none"}`))
+	a, err := OpenAdapter(write(t, `{"peft_type": "LORA", "r": 1, "lora_alpha": 2, "bias": "none"}`))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer a.Close()
 	w := []float32{1, 1, 1, 1, 1, 1}
-	if err := a.merge("q.weight", gpu.Shape{2, 3}, w); err != nil || !slices.Equal(w, []float32{21, 41, 61, 201, 401, 601}) {
+	if err := a.Merge("q.weight", gpu.Shape{2, 3}, 0, w); err != nil || !slices.Equal(w, []float32{21, 41, 61, 201, 401, 601}) {
 		t.Errorf("%v, %v", w, err)
 	}
+	for from := range 6 { // a part of the weight
+		for to := from; to <= 6; to++ {
+			part := []float32{1, 1, 1, 1, 1, 1}[from:to]
+			if err := a.Merge("q.weight", gpu.Shape{2, 3}, from, part); err != nil || !slices.Equal(part, w[from:to]) {
+				t.Errorf("elements %d to %d: %v, %v", from, to, part, err)
+			}
+		}
+	}
 	for _, name := range []string{"k.weight", "q.bias", "q"} {
-		if err := a.merge(name, gpu.Shape{6}, w); err != nil || w[0] != 21 {
+		if err := a.Merge(name, gpu.Shape{6}, 0, w); err != nil || w[0] != 21 {
 			t.Errorf("%s: %v, %v", name, w, err)
 		}
 	}
-	if err := a.merge("q.weight", gpu.Shape{3, 2}, w); err == nil || !strings.Contains(err.Error(), "do not make [3,2]") {
+	if err := a.Merge("q.weight", gpu.Shape{3, 2}, 0, w); err == nil || !strings.Contains(err.Error(), "do not make [3,2]") {
 		t.Error(err)
 	}
 }
 
 func TestNoAdapter(t *testing.T) {
-	if a, err := openAdapter(t.TempDir()); a != nil || err != nil || a.Close() != nil {
+	if a, err := OpenAdapter(t.TempDir()); a != nil || err != nil || a.Merge("q.weight", gpu.Shape{1}, 0, []float32{1}) != nil || a.Close() != nil {
 		t.Errorf("%v, %v", a, err)
 	}
 }
@@ -66,7 +74,7 @@ func TestRefusedAdapters(t *testing.T) {
 		`{"peft_type": "LORA", "r": 1, "fan_in_fan_out": true}`: "transposed",
 		`{"peft_type": `:                                        checkpoint.AdapterConfigFile,
 	} {
-		if _, err := openAdapter(write(t, config)); err == nil || !strings.Contains(err.Error(), says) {
+		if _, err := OpenAdapter(write(t, config)); err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("%s: %v", config, err)
 		}
 	}
@@ -74,7 +82,7 @@ func TestRefusedAdapters(t *testing.T) {
 	if err := os.Remove(filepath.Join(dir, checkpoint.AdapterConfigFile)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := openAdapter(dir); err == nil || !strings.Contains(err.Error(), "no adapter_config.json") {
+	if _, err := OpenAdapter(dir); err == nil || !strings.Contains(err.Error(), "no adapter_config.json") {
 		t.Error(err)
 	}
 }
