@@ -279,7 +279,7 @@ func (a *app) plan(args []string, patient bool, asked ...addr.Addr) (p *plan.Pla
 		return nil, false
 	}
 	o.Elsewhere = elsewhere
-	o.Caps, o.Patient = caps, patient
+	o.Caps, o.Patient, o.Memory = caps, patient, a.machine()
 	p, diags := plan.New(a.ctx, o)
 	a.files, a.secrets = p.Config.Files, p.Config.Secrets
 	if a.ctx.Err() != nil { // then it is not a whole plan

@@ -11,6 +11,7 @@ import (
 	"stepflow/gpu"
 	"stepflow/gpu/cpu"
 	"stepflow/gpu/cuda"
+	"stepflow/runtime/plan"
 )
 
 // which reads -device: a kind, and the number of a card.
@@ -83,6 +84,14 @@ func (a *app) caps() (c gpu.Caps, err error) {
 		c.Memory = memory
 	}
 	return c, nil
+}
+
+// machine is the memory of this machine; nothing is known of the one that a card is in which is described.
+func (a *app) machine() (m plan.Memory) {
+	if kind, _, err := a.which(); err == nil && (kind == "cpu" || a.opened != nil) {
+		m.Total, m.Available = cpu.Memory()
+	}
+	return m
 }
 
 // describedCard is a card that need not be there, by its compute capability and memory.
