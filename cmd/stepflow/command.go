@@ -279,7 +279,7 @@ func (a *app) plan(args []string, patient bool, asked ...addr.Addr) (p *plan.Pla
 		return nil, false
 	}
 	o.Elsewhere = elsewhere
-	o.Caps, o.Patient, o.Memory = caps, patient, a.machine()
+	o.Caps, o.Patient = caps, patient
 	p, diags := plan.New(a.ctx, o)
 	a.files, a.secrets = p.Config.Files, p.Config.Secrets
 	if a.ctx.Err() != nil { // then it is not a whole plan
@@ -299,7 +299,8 @@ func (a *app) plan(args []string, patient bool, asked ...addr.Addr) (p *plan.Pla
 // options are what the flags say to plan.
 func (a *app) options(args []string) plan.Options {
 	return plan.Options{Path: dirArg(args), Inputs: a.inputs(), StateDir: a.stateDir, Hashing: a.hashing,
-		Cache: a.cache, Peak: a.peak, Select: a.selection, Lifecycle: a.lifecycle}
+		Cache: a.cache, Peak: a.peak, Select: a.selection, Lifecycle: a.lifecycle,
+		Machine: a.machine()}
 }
 
 // peak measures the device's rate, of one that is there; 0 for one that was described.

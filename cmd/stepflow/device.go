@@ -11,6 +11,7 @@ import (
 	"stepflow/gpu"
 	"stepflow/gpu/cpu"
 	"stepflow/gpu/cuda"
+	"stepflow/runtime/durable"
 	"stepflow/runtime/plan"
 )
 
@@ -86,11 +87,13 @@ func (a *app) caps() (c gpu.Caps, err error) {
 	return c, nil
 }
 
-// machine is the memory of this machine; nothing is known of the one that a card is in which is described.
-func (a *app) machine() (m plan.Memory) {
-	if kind, _, err := a.which(); err == nil && (kind == "cpu" || a.opened != nil) {
-		m.Total, m.Available = cpu.Memory()
+// machine is this machine; nil for a plan for a card that is described, and is elsewhere.
+func (a *app) machine() *plan.Machine {
+	if kind, _, err := a.which(); err != nil || kind == "cuda" && a.opened == nil {
+		return nil
 	}
+	m := &plan.Machine{Free: durable.Free}
+	m.Memory, m.Available = cpu.Memory()
 	return m
 }
 

@@ -10,10 +10,11 @@ import (
 	"stepflow/runtime/program"
 )
 
-// Memory is the memory of a machine, in bytes; 0 of what is not known.
-type Memory struct {
-	Total     int64 // or the limit of the container
-	Available int64 // now, beside what other processes take
+// Machine is what a machine has for a run, in bytes.
+type Machine struct {
+	Memory    int64                                         // or the limit of the container; 0 if it is not known
+	Available int64                                         // of it now, beside what other processes take
+	Free      func(folder string) (bytes int64, known bool) // on the disk of a folder
 }
 
 // Host is the memory of the host that a run takes at most, and the part of the run that takes it.
@@ -45,9 +46,9 @@ func (p *Plan) Host() *Host {
 			}
 		}
 	}
-	if m := p.memory; h != nil {
-		if h.Bytes > m.Total {
-			h.Total = m.Total
+	if m := p.machine; h != nil && m != nil {
+		if h.Bytes > m.Memory {
+			h.Total = m.Memory
 		}
 		if h.Bytes > m.Available {
 			h.Available = m.Available

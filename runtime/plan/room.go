@@ -17,17 +17,14 @@ type Disk struct {
 	Folder string `json:"folder"`     // the first of those that are written to
 	Most   int64  `json:"most_bytes"` // beside what is there now, at the time when that is most
 	Stays  int64  `json:"stays_bytes"`
-	Free   int64  `json:"free_bytes,omitempty"`
-	// Missing is how much more room is needed, and Estimated that it may do with less.
+	// Free is what is free there now, where that is too little; else 0. Missing is how much more room is needed, and Estimated that it may do with less.
+	Free      int64 `json:"free_bytes,omitempty"`
 	Missing   int64 `json:"missing_bytes,omitempty"`
 	Estimated bool  `json:"estimated,omitempty"`
 
 	known            bool  // Free is
 	exact, exactMost int64 // Stays and Most, without estimates
 }
-
-// free is durable.Free; tests fill the disk.
-var free = durable.Free
 
 // Disks returns what the run writes, a file system after the other. Blocks run in the plan's order.
 func (p *Plan) Disks() []*Disk {
@@ -38,8 +35,7 @@ func (p *Plan) Disks() []*Disk {
 			v := durable.VolumeOf(r.Folder)
 			d := byID[v.ID]
 			if d == nil {
-				d = &Disk{Folder: r.Folder}
-				d.Free, d.known = free(v.There)
+				d = p.disk(r.Folder, v)
 				byID[v.ID], list = d, append(list, d)
 			}
 			d.add(r)
@@ -54,14 +50,25 @@ func (p *Plan) Disks() []*Disk {
 // RoomFor returns an error if a block that is about to run needs more room than a disk has now.
 func (p *Plan) RoomFor(a *Action) error {
 	for _, r := range p.Rooms(a) {
-		d := &Disk{Folder: r.Folder}
-		d.Free, d.known = free(durable.VolumeOf(r.Folder).There)
+		d := p.disk(r.Folder, durable.VolumeOf(r.Folder))
 		d.add(r)
 		if d.settle(); d.Missing > 0 && !d.Estimated {
 			return errors.New(d.Problem())
 		}
 	}
 	return nil
+}
+
+// disk is a file system that nothing is written to yet, but into a folder.
+func (p *Plan) disk(folder string, v durable.Volume) *Disk {
+	d := &Disk{Folder: folder}
+	if durable.Within(folder, p.StateDir) {
+		d.Folder = p.StateDir
+	}
+	if p.machine != nil {
+		d.Free, d.known = p.machine.Free(v.There)
+	}
+	return d
 }
 
 // add adds what a block writes to what those before it left.
@@ -77,11 +84,12 @@ func (d *Disk) add(r blocks.Room) {
 // settle compares what is written with what is free.
 func (d *Disk) settle() {
 	switch {
-	case !d.known:
-	case d.exactMost > d.Free:
+	case d.known && d.exactMost > d.Free:
 		d.Missing = d.exactMost - d.Free
-	case d.Most > d.Free:
+	case d.known && d.Most > d.Free:
 		d.Missing, d.Estimated = d.Most-d.Free, true
+	default:
+		d.Free = 0
 	}
 }
 
@@ -94,9 +102,9 @@ func (d *Disk) Problem() string {
 	if d.Estimated {
 		most, takes = d.Most, "may take"
 	}
-	return fmt.Sprintf("the run %s %s at a time on the disk of %s, which has %s free: %s more are needed. Remove what is not "+
-		"needed (state gc shows what no block does), keep fewer checkpoints, or put the state on another disk with -state-dir, "+
-		"and exports by their path", takes, dsl.FormatBytes(most), d.Folder, dsl.FormatBytes(d.Free), dsl.FormatBytes(d.Missing))
+	return fmt.Sprintf("the run %s %s at a time on the disk of %s, which has %s free: %s more are needed. Make room (state gc "+
+		"shows what no block needs), lower keep in checkpoint, or choose another disk with -state-dir, and with path for an export",
+		takes, dsl.FormatBytes(most), d.Folder, dsl.FormatBytes(d.Free), dsl.FormatBytes(d.Missing))
 }
 
 // Rooms returns what a block writes if it runs as the plan says, beside what is there already.

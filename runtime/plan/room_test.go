@@ -52,18 +52,16 @@ export "gguf" "g" {
 `
 
 // planPlain plans it on a disk with so many bytes free and a machine with so much memory.
-func planPlain(t *testing.T, bytes int64, m Memory) *Plan {
+func planPlain(t *testing.T, free int64, m Machine) *Plan {
 	t.Helper()
-	before := free
-	free = func(string) (int64, bool) { return bytes, bytes >= 0 }
-	t.Cleanup(func() { free = before })
+	m.Free = func(string) (int64, bool) { return free, free >= 0 }
 	dir := t.TempDir()
 	for name, text := range map[string]string{"main.hcl": plain, "d.jsonl": strings.Repeat(`{"text": "a b c d e"}`+"\n", 50)} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
-	p, diags := New(t.Context(), Options{Path: dir, Inputs: dsl.Inputs{}, Caps: cpu.PlanCaps(""), Memory: m})
+	p, diags := New(t.Context(), Options{Path: dir, Inputs: dsl.Inputs{}, Caps: cpu.PlanCaps(""), Machine: &m})
 	if diags.HasErrors() {
 		t.Fatal(diags)
 	}
@@ -71,7 +69,7 @@ func planPlain(t *testing.T, bytes int64, m Memory) *Plan {
 }
 
 func TestRoomOnDisk(t *testing.T) {
-	disks := planPlain(t, 1<<40, Memory{}).Disks()
+	disks := planPlain(t, 1<<40, Machine{}).Disks()
 	if len(disks) != 1 {
 		t.Fatalf("%d file systems", len(disks))
 	}
@@ -92,7 +90,7 @@ func TestRoomOnDisk(t *testing.T) {
 		{most / 2, false, "takes"},
 		{0, false, "has 0 B free"},
 	} {
-		p := planPlain(t, c.free, Memory{})
+		p := planPlain(t, c.free, Machine{})
 		d := p.Disks()[0]
 		text := d.Problem()
 		if (text == "") != (c.problem == "") || !strings.Contains(text, c.problem) || d.Estimated != c.estimated {
@@ -111,19 +109,19 @@ func TestRoomOnDisk(t *testing.T) {
 }
 
 func TestHostMemory(t *testing.T) {
-	h := planPlain(t, -1, Memory{}).Host()
+	h := planPlain(t, -1, Machine{}).Host()
 	if text, _ := h.Problem(); text != "" || h.Bytes < processBytes || h.Total+h.Available > 0 {
 		t.Errorf("of an unknown machine: %+v, %q", h, text)
 	}
 	for _, c := range []struct {
-		m       Memory
+		m       Machine
 		problem string
 		sure    bool
 	}{
-		{Memory{h.Bytes, h.Bytes}, "", false},
-		{Memory{h.Bytes, h.Bytes - 1}, "are available now", false},
-		{Memory{h.Bytes - 1, h.Bytes - 1}, "of the machine's memory", false}, // the collector may run in time
-		{Memory{processBytes, processBytes}, "of the machine's memory", true},
+		{Machine{Memory: h.Bytes, Available: h.Bytes}, "", false},
+		{Machine{Memory: h.Bytes, Available: h.Bytes - 1}, "are available now", false},
+		{Machine{Memory: h.Bytes - 1, Available: h.Bytes - 1}, "of the machine's memory", false}, // the collector may run in time
+		{Machine{Memory: processBytes, Available: processBytes}, "of the machine's memory", true},
 	} {
 		p := planPlain(t, -1, c.m)
 		text, sure := p.Host().Problem()
