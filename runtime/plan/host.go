@@ -32,7 +32,7 @@ type Host struct {
 }
 
 // processBytes is what the process takes whatever it runs: its code, Go's runtime, the telemetry, buffers of the CPU device.
-const processBytes = 96 << 20
+const processBytes = 128 << 20
 
 // Host returns what the run takes of the host's memory; nil if nothing is to run. On the CPU, the memory of the device is
 // the host's.

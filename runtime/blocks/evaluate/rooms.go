@@ -21,7 +21,7 @@ func (e *Evaluation) Rooms(int) []blocks.Room {
 
 // samplesBytes is about what is written of the documents.
 func (e *Tasks) samplesBytes() int64 {
-	const request = 400 // the document that it asks about, and the answer
+	const request = 120 // the document that it asks about, and the answer
 	return int64(e.asks) * request
 }
 
