@@ -36,7 +36,7 @@ var may = map[string]string{
 	"runtime/look": "fineweb gpu runtime/blocks runtime/blocks/stage runtime/observe runtime/plan runtime/program " +
 		"runtime/train",
 	"runtime/saved": "dsl runtime/blocks runtime/durable runtime/plan runtime/state",
-	"runtime/plan": "dsl dsl/addr fineweb gpu runtime/blocks runtime/blocks/all runtime/checkpoint runtime/exportdir " +
+	"runtime/plan": "dsl dsl/addr fineweb gpu runtime/blocks runtime/blocks/all runtime/checkpoint runtime/durable runtime/exportdir " +
 		"runtime/observe runtime/program runtime/results runtime/state runtime/words tracing",
 
 	"runtime/blocks/all": "dsl dsl/addr runtime/blocks " + kinds,

@@ -126,10 +126,16 @@ func (s *Source) client() *web.Client {
 	if s.Hasty {
 		c = *hasty()
 	}
-	if c.Disk = s.Cache; c.Disk == nil {
-		c.Disk = usualCache()
-	}
+	c.Disk = s.Ranges()
 	return &c
+}
+
+// Ranges is the cache of ranges of the source's remote files.
+func (s *Source) Ranges() *Cache {
+	if s.Cache != nil {
+		return s.Cache
+	}
+	return usualCache()
 }
 
 // CacheSizeVariable says how much is kept of remote files in foreign.CacheDir, such as "50 GiB"; "0 B" for nothing.

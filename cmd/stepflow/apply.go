@@ -93,6 +93,9 @@ func (a *app) planAndApply(args []string, approve, verify bool) int {
 	if p.Select.RefreshOnly {
 		return a.refresh(p)
 	}
+	if err := p.Room(); err != nil { // before anything is asked
+		return a.fail(err)
+	}
 	if !approve && file == nil { // a saved plan showed what is lost
 		if err := a.confirm(p); err != nil {
 			return a.fail(err)

@@ -299,7 +299,8 @@ func (a *app) plan(args []string, patient bool, asked ...addr.Addr) (p *plan.Pla
 // options are what the flags say to plan.
 func (a *app) options(args []string) plan.Options {
 	return plan.Options{Path: dirArg(args), Inputs: a.inputs(), StateDir: a.stateDir, Hashing: a.hashing,
-		Cache: a.cache, Peak: a.peak, Select: a.selection, Lifecycle: a.lifecycle}
+		Cache: a.cache, Peak: a.peak, Select: a.selection, Lifecycle: a.lifecycle,
+		Machine: a.machine()}
 }
 
 // peak measures the device's rate, of one that is there; 0 for one that was described.

@@ -11,6 +11,8 @@ import (
 	"stepflow/gpu"
 	"stepflow/gpu/cpu"
 	"stepflow/gpu/cuda"
+	"stepflow/runtime/durable"
+	"stepflow/runtime/plan"
 )
 
 // which reads -device: a kind, and the number of a card.
@@ -83,6 +85,16 @@ func (a *app) caps() (c gpu.Caps, err error) {
 		c.Memory = memory
 	}
 	return c, nil
+}
+
+// machine is this machine; nil for a plan for a card that is described, and is elsewhere.
+func (a *app) machine() *plan.Machine {
+	if kind, _, err := a.which(); err != nil || kind == "cuda" && a.opened == nil {
+		return nil
+	}
+	m := &plan.Machine{Free: durable.Free}
+	m.Memory, m.Available = cpu.Memory()
+	return m
 }
 
 // describedCard is a card that need not be there, by its compute capability and memory.

@@ -157,7 +157,7 @@ func planJSON(p *plan.Plan) map[string]any {
 	}
 	var actions []map[string]any
 	for _, x := range p.Actions {
-		actions = append(actions, actionJSON(x))
+		actions = append(actions, actionJSON(p, x))
 	}
 	changes := map[string]any{}
 	for _, c := range p.OutputChanges() {
@@ -167,6 +167,7 @@ func planJSON(p *plan.Plan) map[string]any {
 		"outputs": outputsJSON(p), "output_changes": changes, "changes": p.Changes(), "trace": p.TraceBudget(),
 		"moves": movesJSON(p.Moves), "orphans": append([]*plan.Orphan{}, p.Orphans...),
 		"complete": len(p.LeftOut()) == 0}
+	addMachine(m, p)
 	if left := p.LeftOut(); len(left) > 0 {
 		m["left_out"] = left
 	}
@@ -177,7 +178,7 @@ func planJSON(p *plan.Plan) map[string]any {
 }
 
 // actionJSON is what is to become of a block, for machines.
-func actionJSON(x *plan.Action) map[string]any {
+func actionJSON(p *plan.Plan, x *plan.Action) map[string]any {
 	m := map[string]any{"address": x.Addr.String(), "reason": x.Why, "recipe": x.Recipe,
 		"action": strings.ReplaceAll(string(x.Verb), " ", "_")}
 	for name, v := range attributesJSON(x) {
@@ -222,6 +223,12 @@ func actionJSON(x *plan.Action) map[string]any {
 	}
 	if f := forecastOf(x); f != nil {
 		m["forecast"] = f
+	}
+	if list := p.Rooms(x); len(list) > 0 {
+		m["disk"] = list
+	}
+	if list := x.Phases(); len(list) > 0 {
+		m["host_memory"] = list
 	}
 	return m
 }

@@ -87,7 +87,7 @@ func (v *planView) text(p *plan.Plan) string {
 	v.moves(p)
 	for _, x := range p.Actions {
 		if !v.unshown[x.Addr] {
-			v.action(x)
+			v.action(p, x)
 		}
 	}
 	v.orphans(p)
@@ -148,7 +148,7 @@ func (v *planView) hidden() {
 }
 
 // action writes what is to become of a block.
-func (v *planView) action(x *plan.Action) {
+func (v *planView) action(p *plan.Plan, x *plan.Action) {
 	k, why := verbs[x.Verb], x.Why
 	if x.Verb == plan.Ready {
 		why = v.secrets.Redact(x.Block.Summary())
@@ -172,6 +172,7 @@ func (v *planView) action(x *plan.Action) {
 		v.details(x.Addr, b.Details(x.Verb == plan.Run, x.Verb == plan.UpToDate))
 	}
 	if v.explain {
+		v.takes(p, x)
 		for _, n := range slices.Sorted(maps.Keys(x.Attrs)) {
 			v.line("      %s = %s", n, x.Attrs[n])
 		}
@@ -236,6 +237,7 @@ func (v *planView) sums(p *plan.Plan, changes []plan.OutputChange) {
 		v.line("Outputs: %d to add, %d to change, %d to remove.",
 			outputs[plan.Create], outputs[plan.Update], outputs[plan.Delete])
 	}
+	v.machine(p)
 	if t := p.TraceBudget(); t.Steps > 0 {
 		v.line("Traced, where OTEL_* ask for it: %s, one in %d, the first and last of each stage, and slow "+
 			"ones; %d spans, at most %d.", plural(t.Steps, "step"), t.Every, t.Spans, t.MaxSpans)

@@ -138,7 +138,7 @@ func (t *tester) suite(args []string, caps gpu.Caps, scratch *state.Scratch) int
 func figures(p *plan.Plan) map[string]any {
 	m := map[string]any{}
 	for _, x := range p.Actions {
-		m[x.Addr.String()] = actionJSON(x)
+		m[x.Addr.String()] = actionJSON(p, x)
 	}
 	return m
 }

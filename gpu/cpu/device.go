@@ -10,7 +10,6 @@ import (
 	"math"
 	"os"
 	"runtime"
-	"strconv"
 	"strings"
 	"time"
 
@@ -68,7 +67,7 @@ var dtypes = []gpu.DType{gpu.F32, gpu.BF16}
 
 // Caps describes the machine.
 func (d *Device) Caps() gpu.Caps {
-	return gpu.Caps{Kind: "cpu", Name: fmt.Sprintf("%s, %s", processor(), d.variant.name), Memory: memory(),
+	return gpu.Caps{Kind: "cpu", Name: fmt.Sprintf("%s, %s", processor(), d.variant.name), Memory: total(),
 		Alignment: Alignment, DTypes: dtypes, Threads: len(d.pool.workers)}
 }
 
@@ -78,7 +77,7 @@ func PlanCaps(isa string) gpu.Caps {
 	if isa == "" {
 		isa = variants[0].name
 	}
-	return gpu.Caps{Kind: "cpu", Name: fmt.Sprintf("%s, %s", processor(), isa), Memory: memory(), Alignment: Alignment,
+	return gpu.Caps{Kind: "cpu", Name: fmt.Sprintf("%s, %s", processor(), isa), Memory: total(), Alignment: Alignment,
 		DTypes: dtypes}
 }
 
@@ -227,23 +226,4 @@ func processor() string {
 		}
 	}
 	return runtime.GOARCH
-}
-
-// memory is what the machine has, or the container's limit where that is less, in bytes; 0 where neither can be read.
-func memory() (n int64) {
-	if b, err := os.ReadFile("/proc/meminfo"); err == nil {
-		var kib int64
-		if _, err := fmt.Sscanf(string(b), "MemTotal: %d kB", &kib); err == nil {
-			n = kib << 10
-		}
-	}
-	for _, path := range []string{"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"} {
-		if b, err := os.ReadFile(path); err == nil {
-			if limit, err := strconv.ParseInt(strings.TrimSpace(string(b)), 10, 64); err == nil && limit > 0 &&
-				(n == 0 || limit < n) {
-				n = limit
-			}
-		}
-	}
-	return n
 }

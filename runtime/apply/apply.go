@@ -91,6 +91,9 @@ func Apply(ctx context.Context, p *plan.Plan, o Options) (done *Applied, err err
 	if err := readable(ctx, p); err != nil {
 		return done, err
 	}
+	if err := p.Room(); err != nil {
+		return done, err
+	}
 	dir, err := open(ctx, p, o.Access)
 	if err != nil {
 		return done, err

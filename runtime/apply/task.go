@@ -35,6 +35,9 @@ func (r *runner) task(ctx context.Context, a *plan.Action) (made map[string]cty.
 			return nil, err
 		}
 	}
+	if err := r.plan.RoomFor(a); err != nil { // what others write to the disk meanwhile was not planned
+		return nil, err
+	}
 	if err := r.makeRoom(ctx, a); err != nil {
 		return nil, err
 	}

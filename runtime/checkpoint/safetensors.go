@@ -10,23 +10,11 @@ import (
 	"io"
 	"math"
 	"os"
-	"slices"
 	"sort"
 
 	"stepflow/foreign"
 	"stepflow/gpu"
 )
-
-// Tensor is one tensor to write: Data gives its bytes, little-endian, when its turn comes. One that is quantised is written
-// as the bytes it takes.
-type Tensor struct {
-	Name  string
-	Shape gpu.Shape
-	DType gpu.DType
-	Data  func() ([]byte, error)
-}
-
-func (t Tensor) bytes() int64 { return gpu.Type{Shape: t.Shape, DType: t.DType}.Bytes() }
 
 type entry struct {
 	DType   string   `json:"dtype"`
@@ -35,56 +23,6 @@ type entry struct {
 }
 
 var dtypeNames = map[gpu.DType]string{gpu.F32: "F32", gpu.BF16: "BF16", gpu.I32: "I32", gpu.U8: "U8"}
-
-// writeTensors writes a safetensors file: an 8-byte header length, the header as JSON padded with
-// spaces to 8 bytes, then the tensors in order of names. It holds one tensor in memory at a time.
-func writeTensors(w io.Writer, tensors []Tensor) error {
-	list := append([]Tensor(nil), tensors...)
-	sort.Slice(list, func(i, j int) bool { return list[i].Name < list[j].Name })
-	header := map[string]any{"__metadata__": map[string]string{"format": "pt"}}
-	var at int64
-	for _, t := range list {
-		if _, dup := header[t.Name]; dup {
-			return fmt.Errorf("two tensors named %s", t.Name)
-		}
-		shape := []int(t.Shape)
-		if shape == nil {
-			shape = []int{}
-		}
-		name := dtypeNames[t.DType]
-		if t.DType.Quantized() {
-			name, shape = "U8", []int{int(t.bytes())}
-		}
-		header[t.Name] = entry{name, shape, [2]int64{at, at + t.bytes()}}
-		at += t.bytes()
-	}
-	b, err := json.Marshal(header)
-	if err != nil {
-		return err
-	}
-	for len(b)%8 != 0 {
-		b = append(b, ' ')
-	}
-	if err := binary.Write(w, binary.LittleEndian, uint64(len(b))); err != nil {
-		return err
-	}
-	if _, err := w.Write(b); err != nil {
-		return err
-	}
-	for _, t := range list {
-		data, err := t.Data()
-		if err != nil {
-			return fmt.Errorf("tensor %s: %w", t.Name, err)
-		}
-		if int64(len(data)) != t.bytes() {
-			return fmt.Errorf("tensor %s has %d bytes, its shape wants %d", t.Name, len(data), t.bytes())
-		}
-		if _, err := w.Write(data); err != nil {
-			return err
-		}
-	}
-	return nil
-}
 
 // File is an opened safetensors file; tensors are read one by one.
 type File struct {
@@ -280,93 +218,6 @@ func (s *File) Shape(name string) (gpu.Shape, bool) {
 
 // DType is the format's name of a tensor's element type, such as "BF16"; empty if there is no such tensor.
 func (s *File) DType(name string) string { return s.index[name].DType }
-
-// Raw reads a tensor's bytes and the name of its element type.
-func (s *File) Raw(name string) ([]byte, string, error) {
-	e, ok := s.index[name]
-	if !ok {
-		return nil, "", fmt.Errorf("%s has no tensor %s", s.path, name)
-	}
-	b := make([]byte, e.Offsets[1]-e.Offsets[0])
-	if _, err := s.f.ReadAt(b, s.start+e.Offsets[0]); err != nil {
-		return nil, "", fmt.Errorf("reading tensor %s of %s: %w", name, s.path, err)
-	}
-	return b, e.DType, nil
-}
-
-// Elements reads n elements of a tensor from element from on, row-major, as Raw reads all.
-func (s *File) Elements(name string, from, n int64) ([]byte, string, error) {
-	e, ok := s.index[name]
-	if !ok {
-		return nil, "", fmt.Errorf("%s has no tensor %s", s.path, name)
-	}
-	bytes := elementBits[e.DType] / 8
-	if size := e.Offsets[1] - e.Offsets[0]; from < 0 || n < 0 || bytes == 0 || from > size/bytes || n > size/bytes-from {
-		return nil, "", fmt.Errorf("tensor %s of %s has no %d elements from %d on", name, s.path, n, from)
-	}
-	b := make([]byte, n*bytes)
-	if _, err := s.f.ReadAt(b, s.start+e.Offsets[0]+from*bytes); err != nil {
-		return nil, "", fmt.Errorf("reading tensor %s of %s: %w", name, s.path, err)
-	}
-	return b, e.DType, nil
-}
-
-func (s *File) section(e entry) io.Reader {
-	return io.NewSectionReader(s.f, s.start+e.Offsets[0], e.Offsets[1]-e.Offsets[0])
-}
-
-// Floating reports whether Float32 reads tensors of an element type.
-func Floating(dtype string) bool {
-	return slices.Contains([]string{"F32", "BF16", "F16", "F64"}, dtype)
-}
-
-// Float32 reads a floating-point tensor; narrower types widen exactly, F64 rounds. A number beyond Float32's is an
-// error.
-func (s *File) Float32(name string) ([]float32, error) {
-	b, dtype, err := s.Raw(name)
-	if err != nil {
-		return nil, err
-	}
-	switch dtype {
-	case "F32":
-		return gpu.BytesFloat32(b, gpu.F32), nil
-	case "BF16":
-		return gpu.BytesFloat32(b, gpu.BF16), nil
-	case "F16":
-		v := make([]float32, len(b)/2)
-		for i := range v {
-			v[i] = half(binary.LittleEndian.Uint16(b[2*i:]))
-		}
-		return v, nil
-	case "F64":
-		v := make([]float32, len(b)/8)
-		for i := range v {
-			x := math.Float64frombits(binary.LittleEndian.Uint64(b[8*i:]))
-			if v[i] = float32(x); math.IsInf(float64(v[i]), 0) && !math.IsInf(x, 0) {
-				return nil, fmt.Errorf("tensor %s of %s holds %g at %s, which is too large for float32", name, s.path, x,
-					gpu.Shape(s.index[name].Shape).Place(i))
-			}
-		}
-		return v, nil
-	}
-	return nil, fmt.Errorf("tensor %s of %s is %s, which is not read as floating point", name, s.path, dtype)
-}
-
-// half widens an IEEE 754 binary16.
-func half(h uint16) float32 {
-	sign, e, m := uint32(h>>15)<<31, uint32(h>>10&31), uint32(h&1023)
-	switch {
-	case e == 31:
-		return math.Float32frombits(sign | 0x7f800000 | m<<13)
-	case e == 0:
-		f := float32(m) / (1 << 24)
-		if sign != 0 {
-			f = -f
-		}
-		return f
-	}
-	return math.Float32frombits(sign | (e+112)<<23 | m<<13)
-}
 
 // Close closes the file.
 func (s *File) Close() error { return s.f.Close() }

@@ -7,6 +7,9 @@ import "os"
 // keepOwner has nothing to keep where files have no owner of this kind.
 func keepOwner(string, os.FileInfo) bool { return true }
 
+// volumeID takes all files for those of one file system.
+func volumeID(os.FileInfo) uint64 { return 0 }
+
 // links is the number of names a file has.
 func links(os.FileInfo) uint64 { return 1 }
 

@@ -14,6 +14,14 @@ func keepOwner(path string, old os.FileInfo) bool {
 	return !ok || os.Lchown(path, int(s.Uid), int(s.Gid)) == nil || os.Lchown(path, -1, int(s.Gid)) == nil
 }
 
+// volumeID is the number of the file system that a file is on.
+func volumeID(st os.FileInfo) uint64 {
+	if s, ok := st.Sys().(*syscall.Stat_t); ok {
+		return uint64(s.Dev)
+	}
+	return 0
+}
+
 // links is the number of names a file has.
 func links(st os.FileInfo) uint64 {
 	if s, ok := st.Sys().(*syscall.Stat_t); ok {

@@ -73,6 +73,17 @@ func (f *Flaw) LookAt(name string, shape gpu.Shape, from int, v []float32) {
 	f.last = name
 }
 
+// LookInto notes what is not finite in the bytes of elements of a tensor from an element on, as LookAt does. It decodes some
+// at a time.
+func (f *Flaw) LookInto(name string, shape gpu.Shape, from int, b []byte, as gpu.DType) {
+	size := int(as.Size())
+	for n := len(b) / size; n > 0; n = len(b) / size {
+		n = min(n, piece)
+		f.LookAt(name, shape, from, gpu.BytesFloat32(b[:n*size], as))
+		b, from = b[n*size:], from+n
+	}
+}
+
 // FirstBad is the first number of a list that is not finite, 0 if all are.
 func FirstBad(v []float32) float64 {
 	for _, x := range v {
@@ -109,15 +120,30 @@ func Watch(from Weights, params []ops.Param, as gpu.DType) *Watched {
 func (w *Watched) Float32(name string) ([]float32, error) {
 	v, err := w.Weights.Float32(name)
 	if shape, ok := w.shapes[name]; ok && err == nil {
-		seen := v
-		if w.as == gpu.BF16 { // the largest of float32 become infinite
-			seen = gpu.BytesFloat32(gpu.Float32Bytes(v, gpu.BF16), gpu.BF16)
-		}
-		w.Flaw.Look(name, shape, seen)
+		w.look(name, shape, v)
 		delete(w.shapes, name) // once
 	}
 	return v, err
 }
+
+// look looks at a tensor in the type that a model has it in: the largest of float32 become infinite in bf16.
+func (w *Watched) look(name string, shape gpu.Shape, v []float32) {
+	if w.as != gpu.BF16 {
+		w.Flaw.Look(name, shape, v)
+		return
+	}
+	rounded := make([]float32, min(len(v), piece))
+	for at := 0; at < len(v); at += piece {
+		part := rounded[:min(piece, len(v)-at)]
+		for i := range part {
+			part[i] = gpu.FromBF16(gpu.ToBF16(v[at+i]))
+		}
+		w.Flaw.LookAt(name, shape, at, part)
+	}
+}
+
+// piece is how many elements are converted at a time.
+const piece = 1 << 14
 
 // Unfit is the error of imported weights that are not finite in the type in which a stage computes; nil if all are.
 func (w *Watched) Unfit(s *program.Stage) error {

@@ -40,6 +40,7 @@ type Options struct {
 	Peak    func(gpu.DType) float64
 	Hashing func(file string, bytes int64) // called before a large file is hashed, from several goroutines; may be nil
 	Cache   *fineweb.Cache                 // keeps ranges of remote files; nil for the usual one
+	Machine *Machine                       // that the run is to be on; nil where it is not this one
 }
 
 // Plan is what apply runs.
@@ -60,6 +61,7 @@ type Plan struct {
 	Took      observe.Past // making the plan, for the trace of a run
 
 	fold    *Fold
+	machine *Machine
 	index   map[addr.Addr]int  // of actions
 	leftOut map[addr.Addr]bool // blocks, outputs and instances that a selection leaves out
 	stay    []string           // blocks that the configuration removes, and that a selection leaves out
@@ -117,7 +119,7 @@ func newPlan(ctx context.Context, o Options) (*Plan, hcl.Diagnostics) {
 	start := time.Now()
 	cfg, diags := dsl.Load(o.Path, o.Inputs)
 	loaded := time.Now()
-	p := &Plan{Config: cfg, Caps: o.Caps, Select: o.Select, Outputs: map[string]cty.Value{},
+	p := &Plan{Config: cfg, Caps: o.Caps, machine: o.Machine, Select: o.Select, Outputs: map[string]cty.Value{},
 		OutputDoc: map[string]OutputDoc{}, StepEvery: 50, MaxSpans: 100_000,
 		index: map[addr.Addr]int{}, leftOut: map[addr.Addr]bool{}}
 	if diags.HasErrors() {

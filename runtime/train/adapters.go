@@ -129,3 +129,13 @@ func (t *trainer) keepAdapters() error {
 	}
 	return nil
 }
+
+// masters lists what keepAdapters holds, without its bytes.
+func (t *trainer) masters() (list []checkpoint.Tensor) {
+	_, adapters := t.stage.Peft.Apart(t.stage.Adapters)
+	for _, p := range peft.Params(adapters) {
+		list = append(list, checkpoint.Tensor{Name: checkpoint.AdapterPrefix + p.Name, Shape: p.Shape,
+			DType: t.named(t.master(p)).Tensor().DType})
+	}
+	return list
+}

@@ -142,6 +142,10 @@ func TestMuonRestartsAdapters(t *testing.T) {
 	before := second.values(t)
 	_, err = second.restart()
 	must(t, err)
+	dir = filepath.Join(t.TempDir(), "step")
+	_, err = second.save(dir, nil, false)
+	must(t, err)
+	asPlanned(t, "adapters that are restarted", second, dir, false)
 	after := second.values(t)
 	for _, p := range two.Trainable() {
 		for _, s := range two.States(p) {

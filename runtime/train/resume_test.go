@@ -43,6 +43,7 @@ func resumes(t *testing.T, d gpu.Device, what string, half int, fall float32, st
 	dir = filepath.Join(t.TempDir(), "checkpoint")
 	_, err := whole.save(dir, nil, false)
 	must(t, err)
+	asPlanned(t, what, whole, dir, false)
 	must(t, rest.restore(t.Context(), stored{dir: dir}))
 	sameBits(t, what+", restored", whole, rest)
 	losses = append(losses, whole.losses(t, half)...)

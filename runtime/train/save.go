@@ -2,6 +2,7 @@ package train
 
 import (
 	"encoding/json"
+	"runtime/debug"
 
 	"stepflow/ops/peft"
 	"stepflow/runtime/checkpoint"
@@ -24,7 +25,8 @@ func (t *trainer) tensor(name, buffer string) checkpoint.Tensor {
 // from. final has the adapters merged, and apart from the model as they were before that; or, where they are kept apart, beside
 // it, as a checkpoint has them.
 func (t *trainer) save(dir string, files []checkpoint.Part, final bool) (id string, err error) {
-	defer func() { t.buffer = nil }()
+	t.buffer = make([]byte, t.largest())
+	defer t.release()
 	model, adapter, opt := t.tensors(final)
 	trainer, err := t.stateJSON(final)
 	if err != nil {
@@ -43,6 +45,16 @@ func (t *trainer) save(dir string, files []checkpoint.Part, final bool) (id stri
 		parts = append(parts, checkpoint.Tensors(name, t.merged))
 	}
 	return checkpoint.Write(dir, parts)
+}
+
+// release gives back what saving took. If that was much, the system has it at once: the collector would let as much garbage lie
+// until it runs again.
+func (t *trainer) release() {
+	const much = 16 << 20
+	n := len(t.buffer)
+	if t.buffer = nil; n > much {
+		debug.FreeOSMemory()
+	}
 }
 
 // tensors lists what a checkpoint holds of the model, of its adapters, and of the optimizer's state.

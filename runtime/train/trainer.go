@@ -70,19 +70,32 @@ func (t *trainer) setWith(p ops.Param, v []float32, states map[string][]float32)
 		return err
 	}
 	for _, s := range t.stage.States(p) {
-		first, given := states[s.Name]
-		switch {
-		case given:
-		case s.Copy:
-			first = v
-		default:
-			first = make([]float32, s.Type.Shape.Elems())
+		name, first, given := s.Buffer(p.ID), v, s.Copy
+		if x, ok := states[s.Name]; ok {
+			first, given = x, true
 		}
-		if err := t.set(s.Buffer(p.ID), first); err != nil {
+		var err error
+		if given {
+			err = t.set(name, first)
+		} else {
+			err = t.zero(name)
+		}
+		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// zero sets a buffer to zero.
+func (t *trainer) zero(name string) error {
+	b := t.named(name)
+	x := b.Tensor()
+	raw := make([]byte, x.Bytes()) // zeros of all types but those in codes
+	if x.DType.Quantized() {
+		raw = x.Encode(make([]float32, x.Shape.Elems()))
+	}
+	return b.CopyIn(t.loaded, raw)
 }
 
 func (t *trainer) run(segment string) error {

@@ -69,7 +69,8 @@ type Subject struct {
 type Evaluation struct {
 	*Subject
 	Evaluator
-	takes blocks.Forecast
+	takes  blocks.Forecast
+	folder string // of what it keeps
 }
 
 var (
@@ -111,7 +112,7 @@ func plan(ctx context.Context, p *blocks.Planned, d *dsl.Decoded) (map[string]ct
 	if diags.HasErrors() {
 		return nil, diags
 	}
-	e := &Evaluation{Subject: s, Evaluator: evaluators[p.Addr.Type](s)}
+	e := &Evaluation{Subject: s, Evaluator: evaluators[p.Addr.Type](s), folder: p.World.Folder(p.Addr)}
 	if diags := e.Evaluator.Plan(ctx, p, d, sees); diags.HasErrors() {
 		return nil, diags
 	}

@@ -27,6 +27,7 @@ type Tasks struct {
 	Leaks contamination
 
 	beside []checkpoint.Part // what is kept beside the values, once it has run
+	asks   int               // requests; 0 until they are made
 }
 
 // Plan finds the tasks and their files.
@@ -66,6 +67,7 @@ func (e *Tasks) Forecast(ctx context.Context, p *blocks.Planned, d *dsl.Decoded,
 	if err != nil {
 		return blocks.Problem(d, "tasks", "Evaluation cannot be compiled", err)
 	}
+	e.asks = len(a.Requests)
 	f.Program(compiled)
 	f.Tokens, f.How = a.Tokens(), fineweb.Exact
 	f.FLOPs = a.FLOPs(compiled, x)

@@ -171,14 +171,7 @@ func (h *huggingFace) shards(ctx context.Context, f *result, flaw *forward.Flaw)
 	var total int64
 	tensor := func(p ops.Param) checkpoint.Tensor {
 		total += h.tensorBytes(p)
-		return checkpoint.Tensor{Name: p.Name, Shape: p.Shape, DType: h.Stage.DType, Data: func() ([]byte, error) {
-			if ctx.Err() != nil {
-				return nil, ctx.Err()
-			}
-			b, _, err := f.Raw(p.Name)
-			flaw.Look(p.Name, p.Shape, gpu.BytesFloat32(b, h.Stage.DType))
-			return b, err
-		}}
+		return stored(ctx, f, p.Name, p.Name, checkpoint.Tensor{Name: p.Name, Shape: p.Shape, DType: h.Stage.DType}, flaw)
 	}
 	weightMap := map[string]string{}
 	for i, list := range lists {

@@ -215,14 +215,8 @@ func (a *adapterFolder) parts(ctx context.Context, tok *tokenizer.Tokenizer, fro
 		return nil, err
 	}
 	read := func(f tensorFile, p ops.Param, name string, as gpu.DType) checkpoint.Tensor {
-		return checkpoint.Tensor{Name: checkpoint.AdapterPrefix + p.Name, Shape: p.Shape, DType: as, Data: func() ([]byte, error) {
-			if ctx.Err() != nil {
-				return nil, ctx.Err()
-			}
-			b, _, err := f.Raw(name)
-			flaw.Look(p.Name, p.Shape, gpu.BytesFloat32(b, as))
-			return b, err
-		}}
+		return stored(ctx, f, name, p.Name,
+			checkpoint.Tensor{Name: checkpoint.AdapterPrefix + p.Name, Shape: p.Shape, DType: as}, flaw)
 	}
 	var tensors []checkpoint.Tensor
 	adapters, beside := a.tensors()

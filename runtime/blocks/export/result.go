@@ -26,7 +26,7 @@ type result struct {
 
 // tensorFile is a file of tensors.
 type tensorFile interface {
-	Raw(name string) ([]byte, string, error)
+	Pieces(name string, f func(b []byte, from int) error) error
 }
 
 func openResult(dir string, s *stage.Stage) (*result, error) {
@@ -47,6 +47,11 @@ func openResult(dir string, s *stage.Stage) (*result, error) {
 func (r *result) Raw(name string) ([]byte, string, error) {
 	b, dtype, err := r.weights.Raw(name)
 	return r.made(name, 0, b, dtype, err)
+}
+
+// Pieces reads the bytes of a weight as checkpoint.File.Pieces does.
+func (r *result) Pieces(name string, f func(b []byte, from int) error) error {
+	return r.weights.Pieces(name, func(b []byte, from int) error { return f(r.folded(name, b, nil), from) })
 }
 
 // Elements returns n elements of a weight from element from on, row-major.

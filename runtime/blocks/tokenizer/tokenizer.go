@@ -47,6 +47,7 @@ type Tokenizer struct {
 	path      string       // of its file; "" if it is trained
 	hash      string       // of the file
 	loaded    *tokenizer.Tokenizer
+	size      int64 // of its file; 0 if it is not known yet
 	world     *blocks.World
 }
 

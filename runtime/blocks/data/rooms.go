@@ -1,0 +1,81 @@
+package data
+
+import (
+	"slices"
+
+	"stepflow/fineweb"
+	"stepflow/runtime/blocks"
+)
+
+var _ blocks.Storing = (*Data)(nil)
+
+// What of documents is in memory at a time: the text of 16 pieces of up to 4 MiB, and beside them the pages of a row group
+// and, of a remote file, 16 blocks of 1 MiB.
+const (
+	piecesText = 64 << 20
+	pagesText  = 16 << 20
+)
+
+// textOfBytes is about how many bytes of text a byte of a compressed file holds.
+const textOfBytes = 3
+
+// bytesOfToken is what is assumed where a plan estimates tokens.
+const bytesOfToken = 4
+
+// Text returns about how many bytes of text the data hold, most if that is less or they were not looked at.
+func (n *Data) Text(most int64) (sum int64) {
+	for _, part := range n.InFiles() {
+		text := part.bytes * textOfBytes
+		for _, size := range part.sizes {
+			text = max(text, size.Tokens*bytesOfToken)
+		}
+		if part.Unseen != "" {
+			text = most
+		}
+		if sum += min(text, most); sum >= most {
+			return most
+		}
+	}
+	return sum
+}
+
+// Documents returns about how many bytes of documents are in memory while the data are read, with the hashes by which copies
+// are found.
+func (n *Data) Documents() int64 {
+	sum := int64(0)
+	for _, part := range n.InFiles() {
+		if sum += min(part.Text(piecesText), pagesText); part.Source.Deduplicate {
+			const hash = 32 // of a document, in a map
+			sum += part.Rows * hash
+		}
+	}
+	return sum + n.Text(piecesText)
+}
+
+// Rooms returns what is kept of the data in caches when all of them are read: ranges of remote files, and tokens.
+func (n *Data) Rooms(int) (list []blocks.Room) {
+	if n.Parts != nil {
+		return nil // its parts say it
+	}
+	add := func(folder string, bytes int64) {
+		if folder != "" && bytes > 0 {
+			list = append(list, blocks.Room{Folder: folder, Most: bytes, Stays: bytes, Estimate: true})
+		}
+	}
+	if slices.ContainsFunc(n.Files, fineweb.IsRemote) {
+		c := n.Source.Ranges()
+		add(c.Dir, min(n.bytes, c.Limit))
+	}
+	if n.Source.TokenDir != "" {
+		tokens := n.bytes * textOfBytes / bytesOfToken
+		width := int64(4)
+		for tok, size := range n.sizes {
+			if tokens = size.Tokens; tok != nil && tok.VocabSize() <= 1<<16 {
+				width = 2
+			}
+		}
+		const record = 60 // of a document, with its id
+		add(n.Source.TokenDir, tokens*width+n.Rows*record)
+	}
+	return list
+}

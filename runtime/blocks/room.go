@@ -1,0 +1,38 @@
+package blocks
+
+import (
+	"path/filepath"
+
+	"stepflow/dsl/addr"
+	"stepflow/runtime/program"
+	"stepflow/runtime/results"
+)
+
+// Room is what a block writes to a folder when it runs.
+type Room struct {
+	Folder string `json:"folder"` // it need not be there yet
+	Most   int64  `json:"most_bytes"`
+	Stays  int64  `json:"stays_bytes"`           // of that, once the block has ended
+	Frees  int64  `json:"frees_bytes,omitempty"` // of what lies there now, then
+	// Estimate says that it may be less or more: it depends on what the run reads.
+	Estimate bool `json:"estimate,omitempty"`
+}
+
+// Phase is a part of what a block does, with the memory of the host that it takes.
+type Phase = program.Phase
+
+// Folder returns the folder of a block's files.
+func (w *World) Folder(a addr.Addr) string { return filepath.Join(w.StateDir, results.Folder(a)) }
+
+// Optional interfaces of a block that takes room of the machine.
+type (
+	// Storing is a block that knows how much it writes if it runs from a step on, 0 for its start.
+	Storing interface {
+		Rooms(from int) []Room
+	}
+	// Hosted is a block that knows how much memory of the host it takes if it runs from a step on, beside what the process
+	// takes anyway.
+	Hosted interface {
+		Phases(from int) []Phase
+	}
+)

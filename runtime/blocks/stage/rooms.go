@@ -1,0 +1,75 @@
+package stage
+
+import (
+	"os"
+	"path/filepath"
+
+	"stepflow/gpu"
+	"stepflow/runtime/blocks"
+	"stepflow/runtime/checkpoint"
+	"stepflow/runtime/train"
+)
+
+var (
+	_ blocks.Storing = (*Stage)(nil)
+	_ blocks.Hosted  = (*Stage)(nil)
+)
+
+// smallFiles is more than the files of a checkpoint take whose size depends on nothing large: the note, the manifest, the
+// configuration of the model and of its adapters.
+const smallFiles = 16 << 10
+
+// saved returns the bytes of a checkpoint, or of the result. Those of the files that hold tensors are exact.
+func (s *Stage) saved(result bool) int64 {
+	n := smallFiles + train.StateSize(&s.Stage) + s.Tokenizer.FileSize()
+	for _, size := range train.Sizes(&s.Stage, result) {
+		n = gpu.Sum(n, size)
+	}
+	return n
+}
+
+// Rooms returns what the stage writes: checkpoints while it runs, those that keep leaves and one that is written beside
+// them, and the result.
+func (s *Stage) Rooms(int) []blocks.Room {
+	r := blocks.Room{Folder: s.world.Folder(s.Addr)}
+	if s.Imported != nil {
+		r.Most = s.importedBytes()
+		r.Stays = r.Most
+		return []blocks.Room{r}
+	}
+	step, result := s.saved(false), s.saved(true)
+	r.Most = gpu.Sum(gpu.Product(int64(s.checkpoints()), step), max(step, result))
+	stay := min(s.KeepEnded-1, s.onTheWay())
+	if stay > 0 && s.Best != nil {
+		stay++ // the best one before them, which they hold
+	}
+	r.Stays = min(r.Most, gpu.Sum(result, gpu.Product(int64(stay), step)))
+	return []blocks.Room{r}
+}
+
+// importedBytes is what a result takes that comes from elsewhere.
+func (s *Stage) importedBytes() int64 {
+	n := smallFiles + train.StateSize(&s.Stage) + s.Tokenizer.FileSize()
+	for _, p := range s.Params {
+		n = gpu.Sum(n, gpu.Product(p.Elems(), s.DType.Size()))
+	}
+	if s.Imported.Moments == "" {
+		if st, err := os.Stat(filepath.Join(s.Imported.Folder, checkpoint.OptimizerFile)); err == nil {
+			n = gpu.Sum(n, st.Size())
+		}
+	}
+	return n
+}
+
+// Phases returns what the stage takes of the host's memory.
+func (s *Stage) Phases(from int) []blocks.Phase {
+	if s.Imported != nil {
+		return []blocks.Phase{{Doing: "importing", Heap: train.ImportBytes(&s.Stage)}}
+	}
+	documents := s.Data.Documents()
+	list := append(train.Phases(&s.Stage, from), blocks.Phase{Doing: "training", Arena: s.Program.ArenaBytes})
+	for i := range list {
+		list[i].Held += documents
+	}
+	return list
+}

@@ -1,0 +1,174 @@
+package plan
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+
+	"stepflow/dsl"
+	"stepflow/dsl/addr"
+	"stepflow/runtime/blocks"
+	"stepflow/runtime/durable"
+	"stepflow/runtime/results"
+)
+
+// Disk is what a run writes to a file system.
+type Disk struct {
+	Folder string `json:"folder"`     // the first of those that are written to
+	Most   int64  `json:"most_bytes"` // beside what is there now, at the time when that is most
+	Stays  int64  `json:"stays_bytes"`
+	// Free is what is free there now, where that is too little; else 0. Missing is how much more room is needed, and Estimated that it may do with less.
+	Free      int64 `json:"free_bytes,omitempty"`
+	Missing   int64 `json:"missing_bytes,omitempty"`
+	Estimated bool  `json:"estimated,omitempty"`
+
+	known            bool  // Free is
+	exact, exactMost int64 // Stays and Most, without estimates
+}
+
+// Disks returns what the run writes, a file system after the other. Blocks run in the plan's order.
+func (p *Plan) Disks() []*Disk {
+	var list []*Disk
+	byID := map[uint64]*Disk{}
+	for _, a := range p.Actions {
+		for _, r := range p.Rooms(a) {
+			v := durable.VolumeOf(r.Folder)
+			d := byID[v.ID]
+			if d == nil {
+				d = p.disk(r.Folder, v)
+				byID[v.ID], list = d, append(list, d)
+			}
+			d.add(r)
+		}
+	}
+	for _, d := range list {
+		d.settle()
+	}
+	return list
+}
+
+// RoomFor returns an error if a block that is about to run needs more room than a disk has now.
+func (p *Plan) RoomFor(a *Action) error {
+	for _, r := range p.Rooms(a) {
+		d := p.disk(r.Folder, durable.VolumeOf(r.Folder))
+		d.add(r)
+		if d.settle(); d.Missing > 0 && !d.Estimated {
+			return errors.New(d.Problem())
+		}
+	}
+	return nil
+}
+
+// disk is a file system that nothing is written to yet, but into a folder.
+func (p *Plan) disk(folder string, v durable.Volume) *Disk {
+	d := &Disk{Folder: folder}
+	if durable.Within(folder, p.StateDir) {
+		d.Folder = p.StateDir
+	}
+	if p.machine != nil {
+		d.Free, d.known = p.machine.Free(v.There)
+	}
+	return d
+}
+
+// add adds what a block writes to what those before it left.
+func (d *Disk) add(r blocks.Room) {
+	d.Most = max(d.Most, d.Stays+r.Most)
+	d.Stays += r.Stays - r.Frees
+	if !r.Estimate {
+		d.exactMost = max(d.exactMost, d.exact+r.Most)
+		d.exact += r.Stays - r.Frees
+	}
+}
+
+// settle compares what is written with what is free.
+func (d *Disk) settle() {
+	switch {
+	case d.known && d.exactMost > d.Free:
+		d.Missing = d.exactMost - d.Free
+	case d.known && d.Most > d.Free:
+		d.Missing, d.Estimated = d.Most-d.Free, true
+	default:
+		d.Free = 0
+	}
+}
+
+// Problem says that the room does not suffice, and what to do; "" if it does.
+func (d *Disk) Problem() string {
+	if d.Missing == 0 {
+		return ""
+	}
+	most, takes := d.exactMost, "takes"
+	if d.Estimated {
+		most, takes = d.Most, "may take"
+	}
+	return fmt.Sprintf("the run %s %s at a time on the disk of %s, which has %s free: %s more are needed. Make room (state gc "+
+		"shows what no block needs), lower keep in checkpoint, or choose another disk with -state-dir, and with path for an export",
+		takes, dsl.FormatBytes(most), d.Folder, dsl.FormatBytes(d.Free), dsl.FormatBytes(d.Missing))
+}
+
+// Rooms returns what a block writes if it runs as the plan says, beside what is there already.
+func (p *Plan) Rooms(a *Action) (list []blocks.Room) {
+	if a.Skip {
+		return nil
+	}
+	s, ok := a.Block.(blocks.Storing)
+	switch {
+	case !ok:
+	case a.Verb.Works():
+		list = s.Rooms(a.FromStep)
+	case a.Verb == Ready && p.read(a):
+		list = s.Rooms(0)
+	}
+	if a.Verb.Works() {
+		for i := range list {
+			p.credit(a, &list[i])
+		}
+	}
+	if x := p.fetched(a); x > 0 {
+		list = append(list, blocks.Room{Folder: filepath.Join(p.StateDir, results.Folder(a.Addr)), Most: x, Stays: x})
+	}
+	return list
+}
+
+// credit takes what is there already from what a block writes into its own folder: checkpoints that it goes on from stay in
+// their place, and what its result replaces is removed when that is recorded.
+func (p *Plan) credit(a *Action, r *blocks.Room) {
+	if r.Folder != filepath.Join(p.StateDir, results.Folder(a.Addr)) {
+		return
+	}
+	held, err := results.Holdings(p.StateDir, []addr.Addr{p.fold.lies(a.Addr)})
+	if err != nil { // a run says so
+		return
+	}
+	for _, h := range held[p.fold.lies(a.Addr)] {
+		if a.Verb == Resume && h.Folder == results.Folder(p.fold.lies(a.Addr)) {
+			r.Most, r.Stays = max(0, r.Most-h.Bytes), r.Stays-h.Bytes
+		} else if a.Verb == Run || a.Verb == Import {
+			r.Frees += h.Bytes
+		}
+	}
+}
+
+// read reports whether a block that runs is made from a block.
+func (p *Plan) read(a *Action) bool {
+	name := a.Addr.String()
+	for _, b := range p.Actions {
+		if _, ok := b.Inputs[name]; ok && b.Verb.Works() && !b.Skip {
+			return true
+		}
+	}
+	return false
+}
+
+// fetched is what is fetched of a block's result, or of the checkpoint that it goes on from, because a run needs it here.
+func (p *Plan) fetched(a *Action) int64 {
+	found := a.Found
+	if a.Base != nil {
+		found = a.Base
+	}
+	if found == nil || found.Away == nil || !a.Verb.Works() && !p.read(a) {
+		return 0
+	}
+	return found.Away.Bytes
+}

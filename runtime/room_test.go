@@ -1,0 +1,147 @@
+//go:build linux
+
+package runtime_test
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"stepflow/runtime/apply"
+)
+
+// roomy is a pipeline of stages that take much more than the process does by itself, in tensors that take little.
+const roomy = `
+data "jsonl" "d" { source = "d.jsonl" }
+tokenizer "bpe" "t" {
+  train_on   = data.jsonl.d
+  vocab_size = 300
+}
+model "llama" "m" {
+  vocab_size          = 300
+  hidden_size         = 256
+  intermediate_size   = 1024
+  num_hidden_layers   = 5
+  num_attention_heads = 4
+}
+peft "lora" "a" {
+  r              = 4
+  lora_alpha     = 8
+  target_modules = ["all-linear"]
+}
+optimizer "adamw" "o" { learning_rate = 1e-3 }
+defaults "stage" {
+  train {
+    data            = data.jsonl.d
+    tokenizer       = tokenizer.bpe.t
+    optimizer       = optimizer.adamw.o
+    sequence_length = 8
+    batch_size      = 1
+    steps           = 3
+    checkpoint { every_steps = 1 }
+  }
+}
+stage "one" {
+  model  = model.llama.m
+  layers = 3
+}
+stage "two" {
+  from    = stage.one
+  freeze  = ["inherited"]
+  adapter = peft.lora.a
+  grow "interpolation" { layers = 2 }
+}
+export "huggingface" "h" {
+  model = stage.two
+  path  = "out/h"
+}
+`
+
+// TestRoomIsPlanned runs a pipeline in a process of its own, and compares what is planned with the most memory that the
+// process had and the most that lay on the disk.
+func TestRoomIsPlanned(t *testing.T) {
+	const child = "STEPFLOW_TEST_ROOM"
+	if os.Getenv(child) == "" {
+		c := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v")
+		c.Env = append(os.Environ(), child+"=1")
+		out, err := c.CombinedOutput()
+		if err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		t.Logf("%s", out)
+		return
+	}
+	d := cpuDevice(t, 2)
+	dir := pipeline(t)
+	must(t, os.WriteFile(filepath.Join(dir, "main.hcl"), []byte(roomy), 0o644))
+	p := planOf(t, dir)
+	host, disks := p.Host(), p.Disks()
+	if len(disks) != 1 {
+		t.Fatalf("%d file systems", len(disks))
+	}
+	had := onDisk(dir)
+	var most atomic.Int64
+	done := make(chan bool)
+	go func() {
+		defer close(done)
+		for ; most.Load() >= 0; time.Sleep(time.Millisecond) {
+			if n := onDisk(dir) - had; n > most.Load() {
+				most.CompareAndSwap(most.Load(), n)
+			}
+		}
+	}()
+	err := applyWith(t.Context(), p, apply.Options{Device: d})
+	seen := most.Swap(-1)
+	<-done
+	must(t, err)
+	between := func(what string, planned, measured int64, least, highest float64) {
+		t.Logf("%s: planned %.1f MB, measured %.1f MB", what, float64(planned)/1e6, float64(measured)/1e6)
+		if r := float64(measured) / float64(planned); r < least || r > highest {
+			t.Errorf("%s: planned %d, measured %d", what, planned, measured)
+		}
+	}
+	between("on disk at most", disks[0].Most, seen, 0.9, 1)
+	between("on disk in the end", disks[0].Stays, onDisk(dir)-had, 0.99, 1.002)
+	between("memory of the host", host.Bytes, peakRSS(t), 0.6, 1)
+	if left := planOf(t, dir); left.Host() != nil || len(left.Disks()) != 0 {
+		t.Errorf("nothing is left to run, and %v and %v are planned", left.Host(), left.Disks())
+	}
+}
+
+// onDisk adds up the files in a folder, each once, whatever names it has.
+func onDisk(dir string) (n int64) {
+	seen := map[uint64]bool{}
+	filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+		if err == nil && !e.IsDir() {
+			if st, err := e.Info(); err == nil {
+				if ino := st.Sys().(*syscall.Stat_t).Ino; !seen[ino] {
+					seen[ino] = true
+					n += st.Size()
+				}
+			}
+		}
+		return nil
+	})
+	return n
+}
+
+// peakRSS is the most memory that this process had.
+func peakRSS(t *testing.T) int64 {
+	b, err := os.ReadFile("/proc/self/status")
+	must(t, err)
+	for line := range strings.Lines(string(b)) {
+		var kib int64
+		if _, err := fmt.Sscanf(line, "VmHWM: %d kB", &kib); err == nil {
+			return kib << 10
+		}
+	}
+	t.Fatal("no VmHWM")
+	return 0
+}
