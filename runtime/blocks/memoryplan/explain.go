@@ -30,7 +30,7 @@ func (x *Device) explain(w *blocks.World, d *dsl.Decoded, f *found) error {
 		}
 		x.Stages = append(x.Stages, Stage{layers[i], update, s.checkpointing, s.freeze, s.frozen, s.Fit, trained, all})
 	}
-	x.Forecast = forecast(f.means(), by.model.Params(), x.Tokens, runs(w, by.model.VocabSize))
+	x.Forecast = forecast(f.means(), by.model.Params(), x.Tokens, by.model.VocabSize, runs(w, by.model.VocabSize))
 	x.FLOPs = f.flops(x.Tokens)
 	x.takes = blocks.Forecast{FLOPs: x.FLOPs}
 	x.takes.Predict(w, "train", by.dtype, f.stages[0].made.Program, program.SegMicro)

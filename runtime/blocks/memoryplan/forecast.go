@@ -33,15 +33,16 @@ type Forecast struct {
 	Trained float64    `json:"law_trained_loss"` // if only those that train count
 	Whole   float64    `json:"law_whole_loss"`   // of the full model trained at once
 	Other   float64    `json:"other_constants_loss"`
+	Guess   float64    `json:"guessing_loss"` // of a model that knows nothing
 	Runs    []Run      `json:"runs,omitempty"` // finished ones
 	Loss    float64    `json:"loss"`           // Law, moved by how far the runs were from it in the mean
 	Between [2]float64 `json:"between"`        // 95 % of such runs; zeros where fewer than two runs tell
 }
 
 // forecast compares means of parameters with the law, and the law with runs.
-func forecast(means [2]float64, whole, tokens float64, runs []Run) Forecast {
+func forecast(means [2]float64, whole, tokens float64, vocab int, runs []Run) Forecast {
 	f := Forecast{Law: loss(means[0], tokens), Trained: loss(means[1], tokens), Whole: loss(whole, tokens),
-		Other: published.loss(means[0], tokens), Runs: runs}
+		Other: published.loss(means[0], tokens), Guess: guessing(vocab), Runs: runs}
 	f.Loss = f.Law
 	n := float64(len(runs))
 	if n == 0 {
@@ -72,6 +73,11 @@ func student(degrees int) float64 {
 
 // lines shows the forecast.
 func (f Forecast) lines(line func(about, format string, args ...any)) {
+	if f.Law >= f.Guess {
+		line("loss", "the scaling law does not hold for so few parameters or tokens: it gives %.3f nats a token, and guessing among the "+
+			"vocabulary's tokens gives %.3f", f.Law, f.Guess)
+		return
+	}
 	line("loss", "%.3f nats a token by the scaling law, %.3f of the full model trained at once: compare plans by it, not texts. It "+
 		"would be %.3f if frozen parameters did not count, and %.3f by the constants of arXiv 2203.15556", f.Law, f.Whole, f.Trained,
 		f.Other)

@@ -5,7 +5,6 @@ import (
 	"math"
 	"slices"
 	"strconv"
-	"strings"
 
 	"stepflow/dsl/addr"
 	"stepflow/runtime/blocks"
@@ -24,7 +23,7 @@ type Run struct {
 }
 
 // runs are the finished stages that the law is about, of models with a vocabulary of the same size: they began with random
-// weights, trained on plain text, and their learning rate went down to the end of its schedule.
+// weights, trained on plain text for long enough, and their learning rate went down to the end of its schedule.
 func runs(w *blocks.World, vocab int) (list []Run) {
 	if w.State == nil {
 		return nil
@@ -40,10 +39,16 @@ func runs(w *blocks.World, vocab int) (list []Run) {
 			continue
 		}
 		n := t.sum / t.tokens
-		list = append(list, Run{name, n, t.tokens, loss_, loss(n, t.tokens)})
+		if law := loss(n, t.tokens); law < guessing(vocab) {
+			list = append(list, Run{name, n, t.tokens, loss_, law})
+		}
 	}
 	return list
 }
+
+// guessing is the loss of a model that knows nothing. Where the law says more, it does not hold: it was fitted to larger models
+// and more tokens.
+func guessing(vocab int) float64 { return math.Log(float64(vocab)) }
 
 // training is what a stage and those before it trained.
 type training struct {
@@ -55,8 +60,10 @@ type training struct {
 // trained follows a stage to the model that it began with.
 func trained(w *blocks.World, name string, vocab int) (t training, ok bool) {
 	b := w.State.Blocks[name]
-	if b == nil || b.Status != state.Done || b.Import != nil || !strings.Contains(name, "stage.") ||
-		b.Attrs["train.objective"] != "" || len(b.Inputs) == 0 {
+	if a, err := addr.Parse(name); err != nil || a.Kind != "stage" {
+		return t, false
+	}
+	if b.Status != state.Done || b.Import != nil || b.Attrs["train.objective"] != "" {
 		return t, false
 	}
 	for _, input := range slices.Sorted(maps.Keys(b.Inputs)) {

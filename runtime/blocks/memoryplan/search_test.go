@@ -286,15 +286,15 @@ func TestLoss(t *testing.T) {
 // TestForecast: three runs 0.1, 0.2 and 0.3 above the law give 0.2 more, and an interval of 4.303 · 0.1 · √(4/3) around it.
 func TestForecast(t *testing.T) {
 	list := []Run{{Loss: 3.1, Law: 3}, {Loss: 4.2, Law: 4}, {Loss: 2.3, Law: 2}}
-	f := forecast([2]float64{1e9, 5e8}, 2e9, 1e11, list)
+	f := forecast([2]float64{1e9, 5e8}, 2e9, 1e11, 32000, list)
 	if math.Abs(f.Loss-f.Law-0.2) > 1e-9 || math.Abs(f.Between[1]-f.Loss-4.303*0.1*math.Sqrt(4./3)) > 1e-6 ||
 		math.Abs(f.Between[0]+f.Between[1]-2*f.Loss) > 1e-9 {
 		t.Errorf("%+v", f)
 	}
-	if f = forecast([2]float64{1e9, 5e8}, 2e9, 1e11, list[:1]); f.Between != [2]float64{} || math.Abs(f.Loss-f.Law-0.1) > 1e-9 {
+	if f = forecast([2]float64{1e9, 5e8}, 2e9, 1e11, 32000, list[:1]); f.Between != [2]float64{} || math.Abs(f.Loss-f.Law-0.1) > 1e-9 {
 		t.Errorf("one run: %+v", f)
 	}
-	if f = forecast([2]float64{1e9, 5e8}, 2e9, 1e11, nil); f.Loss != f.Law || f.Law >= f.Trained || f.Whole >= f.Law {
+	if f = forecast([2]float64{1e9, 5e8}, 2e9, 1e11, 32000, nil); f.Loss != f.Law || f.Law >= f.Trained || f.Whole >= f.Law {
 		t.Errorf("no run: %+v", f)
 	}
 }
