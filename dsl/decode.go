@@ -2,6 +2,7 @@ package dsl
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -204,6 +205,14 @@ func (d *Decoded) Known(attr string) bool { return d.Has(attr) && d.values[attr]
 
 // Value returns the value of an attribute.
 func (d *Decoded) Value(attr string) cty.Value { return d.values[attr] }
+
+// With returns the block as if an attribute had another value.
+func (d *Decoded) With(attr string, v cty.Value) *Decoded {
+	other := *d
+	other.values = maps.Clone(d.values)
+	other.values[attr] = v
+	return &other
+}
 
 // Str returns a string attribute; "" if it is null or unknown.
 func (d *Decoded) Str(attr string) string {

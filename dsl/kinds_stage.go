@@ -3,7 +3,7 @@ package dsl
 import "github.com/zclconf/go-cty/cty"
 
 // ofDevice lists the attributes that a plan for a device reveals.
-var ofDevice = []string{"device_memory", "stages", "tokens"}
+var ofDevice = []string{"device_memory", "stages", "tokens", "updates", "freezes", "frozen_dtypes", "state_dtypes"}
 
 // memoryPlanKind is the row of Kinds for plans that split a model into stages.
 var memoryPlanKind = Kind{Name: "memory_plan", Repeat: true, Lazy: true,
@@ -40,6 +40,15 @@ var memoryPlanKind = Kind{Name: "memory_plan", Repeat: true, Lazy: true,
 		{Name: "updates", Type: strings_, Filled: true,
 			Doc: "With `device_memory`: the values of a stage's `update` that the plan may choose from, the preferred one first; " +
 				"default: `[\"separate\"]`."},
+		{Name: "freezes", Type: cty.List(strings_), Filled: true,
+			Doc: "With `device_memory`: the values of `freeze` that the plan may choose from for stages that continue another, the preferred " +
+				"one first; lists of `inherited`, `embeddings`, `lm_head` and `norm`. Default: `[[\"inherited\"]]`."},
+		{Name: "frozen_dtypes", Type: strings_, Filled: true,
+			Doc: "With `device_memory`: the values of [`frozen_dtype`](#stage) that the plan may choose from, the preferred one first; " +
+				"`none` stands for weights that are stored as `precision` says. Default: `frozen_dtype` alone."},
+		{Name: "state_dtypes", Type: strings_, Filled: true,
+			Doc: "With `device_memory`: the values of the optimizer's [`state_dtype`](#optimizer) that the plan may choose from, the " +
+				"preferred one first; default: its own."},
 		{Name: "tokens", Type: cty.Number, Above: at(0), Max: at(1e18), Unit: "tokens",
 			Doc: "With `device_memory`: the tokens of the whole run, shared equally among the stages, for the forecasts of " +
 				"loss and time; default: 20 a parameter."},
@@ -68,6 +77,12 @@ var memoryPlanKind = Kind{Name: "memory_plan", Repeat: true, Lazy: true,
 			Doc: "With `device_memory`: the setting of each stage; null otherwise."},
 		{Name: "update", Type: cty.List(cty.String), From: ofDevice,
 			Doc: "With `device_memory`: the setting of each stage; null otherwise."},
+		{Name: "freeze", Type: cty.List(strings_), From: ofDevice,
+			Doc: "With `device_memory`: the setting of each stage, empty for the first; null otherwise."},
+		{Name: "frozen_dtype", Type: strings_, From: ofDevice,
+			Doc: "With `device_memory`: the setting of each stage, null for `none` and for the first; null otherwise."},
+		{Name: "state_dtype", Type: cty.String, From: ofDevice,
+			Doc: "With `device_memory` and `state_dtypes`: the setting of the optimizer; null otherwise."},
 		{Name: "device_bytes", Type: cty.List(cty.Number), From: ofDevice,
 			Doc: "With `device_memory`: what each stage takes on the device; null otherwise."},
 		{Name: "optimizer", Type: cty.Number, From: ofDevice,

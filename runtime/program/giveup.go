@@ -35,6 +35,9 @@ func (p *Programs) Bytes(s *Stage) (int64, error) {
 	return n, err
 }
 
+// Sized is how many sizes of programs that were not made are known.
+func (p *Programs) Sized() int { return len(p.sizes) }
+
 // Fit is what a stage takes on a device, and what was given up to make it fit.
 type Fit struct {
 	Bytes     int64 `json:"peak_bytes"`
@@ -91,7 +94,7 @@ func (p *Programs) Least(s *Stage, enough int64) (int64, error) {
 	}
 	least := int64(math.MaxInt64)
 	for _, c.Micro = range micros {
-		c.Recompute, c.Chunk = len(c.Layers), min(leastChunk, c.Micro*c.Seq)
+		c.Recompute, c.Chunk, c.Inference = len(c.Layers), min(leastChunk, c.Micro*c.Seq), s.Inference.least(&c)
 		n, err := p.Bytes(&c)
 		if err != nil {
 			return 0, err
@@ -176,19 +179,41 @@ func (p *Programs) smaller(s *Stage) (ok bool, err error) {
 }
 
 // recompute sets the fewest layers, from the bottom, whose activations are computed again so that the stage fits; all of
-// them where it does not.
-func (p *Programs) recompute(s *Stage) (ok bool, err error) {
-	n := 1 + sort.Search(len(s.Layers)-1, func(i int) bool { // the peak falls with every layer
-		if err == nil {
-			s.Recompute = i + 1
-			ok, err = p.chunked(s)
+// them where it does not. The peak falls with every layer, nearly on a line, along which the next number to try is found.
+func (p *Programs) recompute(s *Stage) (bool, error) {
+	try := func(n int) (ok bool, bytes int64, err error) {
+		s.Recompute = n
+		if ok, err = p.chunked(s); err == nil {
+			bytes, err = p.Bytes(s)
 		}
-		return err != nil || ok
-	})
-	if err != nil {
+		return ok, bytes, err
+	}
+	no, yes := 0, len(s.Layers) // so many are too few, so many do
+	ok, most, err := try(no)
+	if err != nil || ok {
+		return ok, err
+	}
+	ok, least, err := try(yes)
+	if err != nil || !ok {
 		return false, err
 	}
-	s.Recompute = n
+	for halve := false; yes-no > 1; halve = !halve {
+		n := no + (yes-no)/2
+		if !halve && most > least {
+			n = no + int(math.Ceil(float64(most-p.caps.Memory)/float64(most-least)*float64(yes-no)))
+		}
+		n = min(max(n, no+1), yes-1)
+		ok, bytes, err := try(n)
+		switch {
+		case err != nil:
+			return false, err
+		case ok:
+			yes, least = n, bytes
+		default:
+			no, most = n, bytes
+		}
+	}
+	s.Recompute = yes
 	return p.chunked(s)
 }
 

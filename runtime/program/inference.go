@@ -158,6 +158,24 @@ func (x *Inference) halve() {
 	x.size(gpu.Caps{})
 }
 
+// of returns x for the model of a stage, whose steps it runs between.
+func (x Inference) of(s *Stage) *Inference {
+	x.Model, x.Params, x.DType = s.Model, s.Params, s.DType
+	return &x
+}
+
+// least returns x for a stage, with as little at once as can be; nil for nil.
+func (x *Inference) least(s *Stage) *Inference {
+	if x == nil {
+		return nil
+	}
+	x = x.of(s)
+	for x.size(gpu.Caps{}); x.Tokens/2 >= leastTokens; {
+		x.halve()
+	}
+	return x
+}
+
 // inference compiles the program of x.
 func (p *Programs) inference(x *Inference) (*gpu.Program, error) {
 	key := asked("%s %s %#v %v", x.key(), x.Model.Key(), x.Params, x.DType)

@@ -55,19 +55,33 @@ func (s *Stage) ProbeFLOPs() int64 { return s.counted().probe }
 // counted counts the operations of the program, once.
 func (s *Stage) counted() *counted {
 	if s.flops.program != s.Program {
-		flops := modelFLOPs(s.Program, func() *graph.Graph { return StageGraph(s, gpu.Caps{}) })
-		zero, _ := flops(SegZero)
-		micro, again := flops(SegMicro)
-		update, _ := flops(SegUpdate)
-		probe, _ := flops(SegProbe)
-		for _, every := range s.Refreshes() {
-			again, _ := flops(SegRefresh(every))
-			update = gpu.Sum(update, again/int64(every))
-		}
-		n := int64(s.MicroSteps())
-		s.flops = counted{s.Program, gpu.Sum(zero, gpu.Product(n, micro), update), gpu.Product(n, again), probe}
+		s.flops = s.count(modelFLOPs(s.Program, func() *graph.Graph { return StageGraph(s, gpu.Caps{}) }))
+		s.flops.program = s.Program
 	}
 	return &s.flops
+}
+
+// Operations are those of a step of a stage as it is set, as FiguresOf has them of its program, which is not made: those of the
+// model, and those that compute activations again.
+func (p *Programs) Operations(s *Stage) (model, recomputed int64) {
+	as := *s
+	as.SumsInF32, as.Inference = p.caps.SumsInF32(), nil
+	c := as.count(graph.FLOPs(StageGraph(&as, gpu.Caps{})))
+	return c.model, c.recomputed
+}
+
+// count adds up the operations of a step, given those of its segments.
+func (s *Stage) count(flops func(segment string) (n, recomputed int64)) counted {
+	zero, _ := flops(SegZero)
+	micro, again := flops(SegMicro)
+	update, _ := flops(SegUpdate)
+	probe, _ := flops(SegProbe)
+	for _, every := range s.Refreshes() {
+		again, _ := flops(SegRefresh(every))
+		update = gpu.Sum(update, again/int64(every))
+	}
+	n := int64(s.MicroSteps())
+	return counted{model: gpu.Sum(zero, gpu.Product(n, micro), update), recomputed: gpu.Product(n, again), probe: probe}
 }
 
 // modelFLOPs counts the operations of a program as Program.FLOPs does, but of the model alone: where the program is

@@ -3,38 +3,38 @@ package memoryplan
 import (
 	"cmp"
 	"fmt"
-	"math"
+	"maps"
 	"slices"
+	"strings"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/zclconf/go-cty/cty"
 
 	"stepflow/dsl"
-	"stepflow/ops/growth"
 	"stepflow/ops/optim"
 	"stepflow/runtime/blocks"
 	"stepflow/runtime/blocks/model"
-	"stepflow/runtime/blocks/optimizer"
-	adapter "stepflow/runtime/blocks/peft"
 	"stepflow/runtime/program"
 )
 
 // Device is a plan for the whole memory of a device: the stages with their settings, and what they come to.
 type Device struct {
-	Memory     int64      `json:"memory_bytes"`   // of the device
-	Limit      int64      `json:"limit_bytes"`    // of the memory, what a stage may take
-	Objective  string     `json:"objective"`      // what is made best
-	Optimizer  int        `json:"optimizer"`      // 0 for that of optimizer, then the alternatives
-	Stages     []Stage    `json:"stages"`         // from the first
-	Loss       [2]float64 `json:"forecast_loss"`  // if all parameters count, and if only those that train
-	Whole      [2]float64 `json:"whole_loss"`     // the same of the full model trained at once
-	FLOPs      float64    `json:"flops"`          // of the run
-	Tokens     float64    `json:"tokens"`         // of the run
-	Choices    []Choice   `json:"choices"`        // what each saved
-	More       string     `json:"one_more_gib"`   // what it would buy
-	Tried      int        `json:"tried_programs"` // whose size was computed
+	Memory     int64    `json:"memory_bytes"`          // of the device
+	Limit      int64    `json:"limit_bytes"`           // of the memory, what a stage may take
+	Objective  string   `json:"objective"`             // what is made best
+	Optimizer  int      `json:"optimizer"`             // 0 for that of optimizer, then the alternatives
+	StateDType string   `json:"state_dtype,omitempty"` // of state_dtypes; "" where there are none
+	Stages     []Stage  `json:"stages"`                // from the first
+	Forecast   Forecast `json:"forecast"`              // of the loss
+	FLOPs      float64  `json:"flops"`                 // of the run
+	Gap        float64  `json:"operations_gap"`        // by which share another split may have fewer operations; 0 for none
+	Tokens     float64  `json:"tokens"`                // of the run
+	Choices    []Choice `json:"choices"`               // what each saved
+	More       string   `json:"one_more_gib"`          // what it would buy
+	Tried      int      `json:"tried_programs"`        // whose size was computed
 	takes      blocks.Forecast
-	optimizers []string // their addresses
+	rules      []candidate
+	timed      int // mostTimed, or less
 }
 
 // Stage is a stage of a plan for a device.
@@ -42,14 +42,17 @@ type Stage struct {
 	Layers        int         `json:"layers"` // new ones
 	Update        string      `json:"update"`
 	Checkpointing string      `json:"activation_checkpointing"`
+	Freeze        []string    `json:"freeze"`
+	FrozenDType   string      `json:"frozen_dtype,omitempty"` // "" for precision's
 	Fit           program.Fit `json:"takes"`
 	Trainable     int64       `json:"trainable_parameters"`
 	Parameters    int64       `json:"parameters"`
 }
 
-// Choice is a setting of the largest stage: what it would take without, and what it costs.
+// Choice is a setting of a stage: how much more it would take without, and what it costs.
 type Choice struct {
 	What  string `json:"what"`
+	Stage int    `json:"stage,omitempty"` // from 1; 0 for all
 	Saved int64  `json:"saved_bytes"`
 	Cost  string `json:"cost"`
 }
@@ -77,19 +80,81 @@ func soundDevice(d *dsl.Decoded) (diags hcl.Diagnostics) {
 		diags = append(diags, d.Error("layers_only", "Layers alone", "A device holds more than the layers. Leave layers_only or "+
 			"device_memory out."))
 	}
-	for _, u := range d.Strs("updates") {
-		if !slices.Contains(updates, u) {
-			diags = append(diags, d.Error("updates", "Invalid value", fmt.Sprintf("updates takes \"separate\" and \"fused\", not %q.", u)))
+	for _, c := range []struct {
+		attr  string
+		words []string
+	}{{"updates", updates}, {"frozen_dtypes", frozenDTypes}, {"state_dtypes", optim.StateDTypes}} {
+		for i, w := range d.Strs(c.attr) {
+			switch {
+			case !slices.Contains(c.words, w):
+				diags = append(diags, d.Error(c.attr, "Invalid value", fmt.Sprintf("%s takes %s, not %q.", c.attr,
+					quoted(c.words), w)))
+			case slices.Index(d.Strs(c.attr), w) < i:
+				diags = append(diags, d.Error(c.attr, "Invalid value", fmt.Sprintf("%q stands twice in %s.", w, c.attr)))
+			}
+		}
+	}
+	if d.Given("frozen_dtype") && d.Given("frozen_dtypes") {
+		diags = append(diags, d.Error("frozen_dtypes", "Two types of frozen weights", "frozen_dtype is one type, and frozen_dtypes "+
+			"are those that the plan may choose from. Leave one of them out."))
+	}
+	return append(diags, soundFreezes(d)...)
+}
+
+// soundFreezes checks what may be frozen.
+func soundFreezes(d *dsl.Decoded) (diags hcl.Diagnostics) {
+	for _, list := range freezesOf(d) {
+		for i, w := range list {
+			if program.Parts[w] == nil || slices.Index(list, w) < i {
+				diags = append(diags, d.Error("freezes", "Invalid value", fmt.Sprintf("freezes takes lists of %s, each once, not %q.",
+					quoted(slices.Sorted(maps.Keys(program.Parts))), w)))
+			}
+		}
+		if len(list) == 0 && d.Has("peft") {
+			diags = append(diags, d.Error("freezes", "Adapters without a place", "A stage that freezes nothing has no place for the "+
+				"adapters that peft names. Leave the empty list or peft out."))
 		}
 	}
 	return diags
 }
 
-// onlyDevice are the attributes that only a plan for a device has.
-var onlyDevice = []string{"sequence_length", "batch_size", "updates", "objective", "tokens", "position"}
+// freezesOf are the values of freeze that a plan may choose from.
+func freezesOf(d *dsl.Decoded) (lists [][]string) {
+	if !d.Known("freezes") {
+		return [][]string{{"inherited"}}
+	}
+	for it := d.Value("freezes").ElementIterator(); it.Next(); {
+		_, v := it.Element()
+		list := []string{}
+		for words := v.ElementIterator(); !v.IsNull() && words.Next(); {
+			if _, w := words.Element(); !w.IsNull() {
+				list = append(list, w.AsString())
+			}
+		}
+		lists = append(lists, list)
+	}
+	return lists
+}
 
-// updates are the words of train's update.
-var updates = []string{"separate", "fused"}
+// quoted writes words as in "a", "b" and "c".
+func quoted(list []string) string {
+	var text []string
+	for _, w := range list {
+		text = append(text, fmt.Sprintf("%q", w))
+	}
+	last := len(text) - 1
+	return strings.Join(text[:last], ", ") + " and " + text[last]
+}
+
+// onlyDevice are the attributes that only a plan for a device has.
+var onlyDevice = []string{"sequence_length", "batch_size", "updates", "freezes", "frozen_dtypes", "state_dtypes", "objective",
+	"tokens", "position"}
+
+// Words of a stage's update and frozen_dtype. Weights that are stored as they are computed with are "none".
+var (
+	updates      = []string{"separate", "fused"}
+	frozenDTypes = []string{"none", "bf16", "int8", "nf4"}
+)
 
 // device plans for the whole memory of a device, and returns the layers of each stage.
 func (m *Split) device(p *blocks.Planned, d *dsl.Decoded, target *model.Model) ([]int, hcl.Diagnostics) {
@@ -105,78 +170,31 @@ func (m *Split) device(p *blocks.Planned, d *dsl.Decoded, target *model.Model) (
 	if diags := blocks.TooManyTokens(d, d.Int("batch_size"), d.Int("sequence_length")); diags.HasErrors() {
 		return nil, diags
 	}
-	q := newSearch(p, d, target)
-	rules, names := optimizers(p, d)
-	x := &Device{Memory: memory, Limit: memory - reserve, Objective: cmp.Or(d.Str("objective"), "loss"), Tokens: d.Float("tokens")}
+	list, diags := searches(p, d, target)
+	if diags.HasErrors() {
+		return nil, diags
+	}
+	x := &Device{Memory: memory, Limit: memory - reserve, Objective: cmp.Or(d.Str("objective"), "loss"), Tokens: d.Float("tokens"),
+		rules: list, timed: mostTimed}
 	if x.Tokens == 0 {
 		x.Tokens = tokensPerParameter * target.Params()
 	}
-	found, least, err := x.search(q, rules, d.Int("stages"))
+	found, err := x.search(d.Int("stages"))
 	switch {
 	case err != nil:
 		return nil, blocks.Problem(d, "device_memory", "Impossible plan", err)
 	case found == nil:
-		return nil, hcl.Diagnostics{d.Error("device_memory", "Too little memory", x.refuse(q, d.Int("stages"), least))}
+		text, err := x.refuse(d)
+		if err != nil {
+			return nil, blocks.Problem(d, "device_memory", "Impossible plan", err)
+		}
+		return nil, hcl.Diagnostics{d.Error("device_memory", "Too little memory", text)}
 	}
-	m.Device, x.optimizers = x, names
-	if err := x.explain(p.World, q, rules, d.Int("stages"), found); err != nil {
+	m.Device = x
+	if err := x.explain(p.World, d, found); err != nil {
 		return nil, blocks.Problem(d, "device_memory", "Impossible plan", err)
 	}
 	return found.layers(), nil
-}
-
-// newSearch is a search for what a block asks for.
-func newSearch(p *blocks.Planned, d *dsl.Decoded, target *model.Model) *search {
-	q := &search{programs: p.World.Programs.On(0), model: target.Model, dtype: program.Precisions[d.Str("precision")],
-		seq: d.Int("sequence_length"), batch: d.Int("batch_size"), method: bounded, position: cmp.Or(d.Str("position"), "upper"),
-		room: growth.Gaps}
-	if d.Str("growth") == "any" {
-		q.method, q.room = "stack", growth.Unbounded
-	}
-	for _, u := range d.Strs("updates") {
-		q.fused = append(q.fused, u == "fused")
-	}
-	if len(q.fused) == 0 {
-		q.fused = []bool{false}
-	}
-	if ref, _, ok := d.Ref("peft"); ok {
-		spec := p.Use(ref).(*adapter.Adapter).Spec
-		q.spec = &spec
-	}
-	return q
-}
-
-// optimizers are the rules that a plan chooses from, the preferred one first, and their addresses.
-func optimizers(p *blocks.Planned, d *dsl.Decoded) (rules []optim.Optimizer, names []string) {
-	rules, names = []optim.Optimizer{optimizer.Usual}, []string{"an adamw"}
-	if ref, _, ok := d.Ref("optimizer"); ok {
-		rules[0], names[0] = p.Use(ref).(*optimizer.Optimizer).Rule, ref.String()
-	}
-	for _, x := range d.List("alternative") {
-		ref, _, _ := x.Ref("optimizer")
-		rules, names = append(rules, p.Use(ref).(*optimizer.Optimizer).Rule), append(names, ref.String())
-	}
-	return rules, names
-}
-
-// refuse says that nothing fits.
-func (x *Device) refuse(q *search, stages int, least int64) string {
-	what := "No split"
-	if stages > 0 {
-		what = fmt.Sprintf("No split into stages = %d", stages)
-	}
-	text := fmt.Sprintf("%s of %d layers has all stages within %s (%d bytes", what, q.model.NumHiddenLayers,
-		dsl.FormatBytes(x.Memory), x.Memory)
-	if reserve := x.Memory - x.Limit; reserve > 0 {
-		text += fmt.Sprintf(", of which %s are for the driver", dsl.FormatBytes(reserve))
-	}
-	text += "), with micro-batches as small and as many layers computed again as can be."
-	if least < math.MaxInt64 {
-		text += fmt.Sprintf(" The first that does not fit takes %s, %s too much.", dsl.FormatBytes(least),
-			dsl.FormatBytes(least-x.Limit))
-	}
-	return text + " Raise device_memory, lower sequence_length, shrink the model or the adapters, or allow an alternative " +
-		"optimizer or updates = [\"separate\", \"fused\"]."
 }
 
 // exports adds what only a plan for a device decides; null of others.
@@ -184,6 +202,7 @@ func (x *Device) exports(stages int, known map[string]cty.Value) {
 	if x == nil {
 		for name, t := range map[string]cty.Type{"micro_batch_size": cty.List(cty.Number),
 			"activation_checkpointing": cty.List(cty.String), "update": cty.List(cty.String),
+			"freeze": cty.List(cty.List(cty.String)), "frozen_dtype": cty.List(cty.String), "state_dtype": cty.String,
 			"device_bytes": cty.List(cty.Number), "optimizer": cty.Number, "forecast_loss": cty.Number} {
 			known[name] = cty.NullVal(t)
 		}
@@ -199,6 +218,26 @@ func (x *Device) exports(stages int, known map[string]cty.Value) {
 	known["micro_batch_size"] = list(func(s Stage) cty.Value { return blocks.Number(s.Fit.Micro) })
 	known["activation_checkpointing"] = list(func(s Stage) cty.Value { return cty.StringVal(s.Checkpointing) })
 	known["update"] = list(func(s Stage) cty.Value { return cty.StringVal(s.Update) })
+	known["freeze"] = list(func(s Stage) cty.Value {
+		if len(s.Freeze) == 0 {
+			return cty.ListValEmpty(cty.String)
+		}
+		var words []cty.Value
+		for _, w := range s.Freeze {
+			words = append(words, cty.StringVal(w))
+		}
+		return cty.ListVal(words)
+	})
+	known["frozen_dtype"] = list(func(s Stage) cty.Value { return orNull(s.FrozenDType) })
+	known["state_dtype"] = orNull(x.StateDType)
 	known["device_bytes"] = list(func(s Stage) cty.Value { return blocks.Number(s.Fit.Bytes) })
-	known["optimizer"], known["forecast_loss"] = blocks.Number(x.Optimizer), blocks.Number(x.Loss[0])
+	known["optimizer"], known["forecast_loss"] = blocks.Number(x.Optimizer), blocks.Number(x.Forecast.Loss)
+}
+
+// orNull is a word, or null for none.
+func orNull(word string) cty.Value {
+	if word == "" {
+		return cty.NullVal(cty.String)
+	}
+	return cty.StringVal(word)
 }

@@ -1,21 +1,26 @@
 package memoryplan
 
 import (
-	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
 	"stepflow/dsl"
-	"stepflow/ops/optim"
+	"stepflow/gpu"
+	"stepflow/ops/peft"
 	"stepflow/runtime/blocks"
 	"stepflow/runtime/program"
 	"stepflow/runtime/words"
 )
 
 // explain fills in what the stages come to, what each choice saved, and what one more GiB would buy.
-func (x *Device) explain(w *blocks.World, q *search, rules []optim.Optimizer, stages int, f *found) error {
-	x.Optimizer = f.rule
+func (x *Device) explain(w *blocks.World, d *dsl.Decoded, f *found) error {
+	by := x.rules[f.rule]
+	x.Optimizer, x.StateDType, x.Gap = by.optimizer, by.stateDType, f.gap
+	if err := f.compile(w, x.Limit); err != nil {
+		return err
+	}
 	layers := f.layers()
 	for i, s := range f.stages {
 		all, trained := sizes(s.Stage)
@@ -23,103 +28,182 @@ func (x *Device) explain(w *blocks.World, q *search, rules []optim.Optimizer, st
 		if s.Fused {
 			update = updates[1]
 		}
-		x.Stages = append(x.Stages, Stage{layers[i], update, s.checkpointing, s.Fit, trained, all})
+		x.Stages = append(x.Stages, Stage{layers[i], update, s.checkpointing, s.freeze, s.frozen, s.Fit, trained, all})
 	}
-	x.Loss = x.forecast(f)
-	whole := loss(q.model.Params(), x.Tokens)
-	x.Whole = [2]float64{whole, whole}
-	if err := f.compile(w.Programs); err != nil {
-		return err
-	}
+	x.Forecast = forecast(f.means(), by.model.Params(), x.Tokens, by.model.VocabSize, runs(w, by.model.VocabSize))
 	x.FLOPs = f.flops(x.Tokens)
 	x.takes = blocks.Forecast{FLOPs: x.FLOPs}
-	x.takes.Predict(w, "train", q.dtype, f.stages[0].made.Program, program.SegMicro)
-	if err := x.undo(q, rules, f); err != nil {
+	x.takes.Predict(w, "train", by.dtype, f.stages[0].made.Program, program.SegMicro)
+	if err := x.undo(by.search, f); err != nil {
 		return err
 	}
-	return x.another(q, rules, stages, f)
+	if err := x.another(f, d.Int("stages")); err != nil {
+		return err
+	}
+	x.Tried = by.programs.Sized()
+	return nil
 }
 
-// undo asks of each choice what the largest stage would take without it.
-func (x *Device) undo(q *search, rules []optim.Optimizer, f *found) error {
-	large := slices.MaxFunc(f.stages, func(a, b chosen) int { return cmp.Compare(a.Fit.Bytes, b.Fit.Bytes) })
-	add := func(what, cost string, change func(*program.Stage)) error {
-		c := *large.Stage
-		change(&c)
-		n, err := q.programs.Bytes(&c)
-		if err == nil && n != large.Fit.Bytes {
-			x.Choices = append(x.Choices, Choice{what, n - large.Fit.Bytes, cost})
-		}
-		return err
-	}
-	micro := func(s *program.Stage, n int) {
-		s.Micro = n
-		s.Chunk = min(s.Chunk, s.Micro*s.Seq)
-	}
-	if large.From != nil {
-		cost := "a frozen layer learns by its adapters alone"
-		if q.spec == nil {
-			cost = "a frozen layer learns nothing"
-		}
-		if err := add("freezing inherited layers", cost, func(s *program.Stage) {
-			s.Frozen, s.Adapters, s.Peft = map[string]bool{}, nil, nil
-		}); err != nil {
+// undo asks of each choice what a stage would take without it: the largest stage, or the largest of those that continue
+// another, whichever saves more.
+func (x *Device) undo(q *search, f *found) error {
+	if n := len(f.stages); n > 1 {
+		whole, err := q.bytes(shape{q.model.NumHiddenLayers, 0})
+		if err != nil {
 			return err
 		}
+		x.Choices = append(x.Choices, Choice{fmt.Sprintf("%d stages in place of one", n), 0, whole - f.peak(),
+			fmt.Sprintf("by the scaling law the loss is higher by %.3f", x.Forecast.Law-x.Forecast.Whole)})
 	}
-	if n := large.Fit.Recompute; n > 0 {
-		figures := program.FiguresOf(large.made, 0)
-		cost := fmt.Sprintf("%.1f %% more operations", 100*float64(figures.RecomputeFLOPs)/float64(figures.StepFLOPs))
-		if err := add("computing "+words.Plural(n, "layer")+" again", cost, func(s *program.Stage) { s.Recompute = 0 }); err != nil {
-			return err
+	at := map[string]int{} // the place of a kind of choice
+	for _, i := range f.largest() {
+		for _, c := range x.undone(q, f.stages[i]) {
+			s := *f.stages[i].Stage
+			s.Inference = nil // which takes what is left
+			before, err := q.programs.Bytes(&s)
+			if err != nil {
+				return err
+			}
+			c.change(&s)
+			s.Chunk = min(s.Chunk, s.Micro*s.Seq)
+			n, err := q.programs.Bytes(&s)
+			if err != nil {
+				return err
+			}
+			choice := Choice{c.what, i + 1, n - before, c.cost}
+			switch j, ok := at[c.kind]; {
+			case n == before:
+			case !ok:
+				at[c.kind] = len(x.Choices)
+				x.Choices = append(x.Choices, choice)
+			case choice.Saved > x.Choices[j].Saved:
+				x.Choices[j] = choice
+			}
 		}
-	}
-	if large.Micro < large.Batch {
-		if err := add("micro-batches of "+words.Plural(large.Micro, "sequence"), "smaller products", func(s *program.Stage) {
-			micro(s, s.Batch)
-		}); err != nil {
-			return err
-		}
-	}
-	if large.Fused {
-		if err := add("fused updates", "gradients are clipped one by one", func(s *program.Stage) { s.Fused = false }); err != nil {
-			return err
-		}
-	}
-	if x.Optimizer > 0 {
-		return add(x.optimizers[x.Optimizer]+" in place of "+x.optimizers[0], "whatever that does to the loss", func(s *program.Stage) {
-			s.Optimizer = rules[0]
-		})
 	}
 	return nil
 }
 
+// largest lists the largest stage of those that continue another, and that of all.
+func (f *found) largest() (list []int) {
+	later, all := -1, 0
+	for i, s := range f.stages {
+		if i > 0 && (later < 0 || s.Fit.Bytes > f.stages[later].Fit.Bytes) {
+			later = i
+		}
+		if s.Fit.Bytes > f.stages[all].Fit.Bytes {
+			all = i
+		}
+	}
+	if later >= 0 && later != all {
+		list = append(list, later)
+	}
+	return append(list, all)
+}
+
+// undoing is a choice, what it costs, and how a stage is without it.
+type undoing struct {
+	kind, what, cost string
+	change           func(*program.Stage)
+}
+
+// undone lists the choices of a stage.
+func (x *Device) undone(q *search, s chosen) (list []undoing) {
+	add := func(is bool, kind, what, cost string, change func(*program.Stage)) {
+		if is {
+			list = append(list, undoing{kind, what, cost, change})
+		}
+	}
+	cost := "they learn by their adapters alone"
+	if q.spec == nil {
+		cost = "they learn nothing"
+	}
+	add(slices.Contains(s.freeze, "inherited"), "inherited", "freezing inherited layers", cost, func(s *program.Stage) {
+		s.Frozen, s.Adapters, s.Peft, s.FrozenDType = map[string]bool{}, nil, nil, gpu.InvalidDType
+	})
+	for _, word := range s.freeze {
+		add(word != "inherited", word, "freezing "+word, "no stage but the first trains them", func(s *program.Stage) {
+			s.Frozen = maps.Clone(s.Frozen)
+			for _, p := range s.Params {
+				if program.Parts[word](s, p) {
+					delete(s.Frozen, p.ID)
+				}
+			}
+			s.Adapters = slices.DeleteFunc(slices.Clone(s.Adapters), func(a peft.Adapter) bool { return !s.Frozen[a.Target.ID] })
+		})
+	}
+	add(s.FrozenDType != gpu.InvalidDType, "stored", "frozen weights in "+s.frozen, "they are rounded to "+map[string]string{"nf4": "4 bits",
+		"int8": "8 bits", "bf16": "16 bits"}[s.frozen], func(s *program.Stage) { s.FrozenDType = gpu.InvalidDType })
+	if n := s.Fit.Recompute; n > 0 {
+		figures := program.FiguresOf(s.made, 0)
+		cost := fmt.Sprintf("%.1f %% more operations", 100*float64(figures.RecomputeFLOPs)/float64(figures.StepFLOPs))
+		add(true, "again", "computing "+words.Plural(n, "layer")+" again", cost, func(s *program.Stage) { s.Recompute = 0 })
+	}
+	add(s.Micro < s.Batch, "micro", "micro-batches of "+words.Plural(s.Micro, "sequence"), "smaller products", func(s *program.Stage) {
+		s.Micro = s.Batch
+	})
+	add(s.Fused, "fused", "fused updates", "gradients are clipped one by one", func(s *program.Stage) { s.Fused = false })
+	if first := x.rules[0]; first.rule.Key() != q.rule.Key() {
+		cost := "its effect on the loss is not known"
+		if x.Optimizer == first.optimizer {
+			cost = "moments are rounded"
+		}
+		name := x.rules[slices.IndexFunc(x.rules, func(c candidate) bool { return c.search == q })].name
+		add(true, "optimizer", name+" in place of "+first.name, cost, func(s *program.Stage) { s.Optimizer = first.rule })
+	}
+	return list
+}
+
 // another says what one more GiB would buy.
-func (x *Device) another(q *search, rules []optim.Optimizer, stages int, f *found) error {
+func (x *Device) another(f *found, stages int) error {
 	more := *x
 	more.Limit += 1 << 30
-	g, _, err := more.search(q, rules, stages)
+	more.timed = mostTimed / 8 // a good plan says enough
+	g, err := more.search(stages)
 	if err != nil {
 		return err
 	}
 	var gains []string
-	add := func(format string, args ...any) { gains = append(gains, fmt.Sprintf(format, args...)) }
-	if a, b := f.layers(), g.layers(); !slices.Equal(a, b) && x.Objective != "memory" {
-		add("layers %v", b)
+	add := func(is bool, format string, args ...any) {
+		if is {
+			gains = append(gains, fmt.Sprintf(format, args...))
+		}
 	}
-	if a, b := x.forecast(f), more.forecast(g); a[0]-b[0] >= 0.0005 {
-		add("a forecast loss lower by %.3f", a[0]-b[0])
-	}
-	if a, b := f.recomputed(), g.recomputed(); b < a {
-		add("%d instead of %d layers computed again", b, a)
-	}
-	if a, b := f.micro(), g.micro(); b > a {
-		add("micro-batches of at least %d instead of %d sequences", b, a)
+	a, b := f.layers(), g.layers()
+	add(len(b) < len(a), "%s instead of %d", words.Plural(len(b), "stage"), len(a))
+	add(!slices.Equal(a, b) && x.Objective != "memory", "layers %v", b)
+	add(g.rule != f.rule, "%s", x.rules[g.rule].name)
+	gain := loss(f.means()[0], x.Tokens) - loss(g.means()[0], x.Tokens)
+	add(gain >= 0.0005, "a loss lower by %.3f by the scaling law", gain)
+	add(g.recomputed() < f.recomputed(), "%d instead of %d layers computed again", g.recomputed(), f.recomputed())
+	fewer := 1 - g.flops(x.Tokens)/f.flops(x.Tokens)
+	add(fewer >= 0.001, "%.1f %% fewer operations", 100*fewer)
+	add(g.micro() > f.micro(), "micro-batches of at least %d instead of %d sequences", g.micro(), f.micro())
+	for _, c := range []struct {
+		what string
+		is   func(chosen) bool
+	}{
+		{"narrow frozen weights", func(s chosen) bool { return s.FrozenDType != gpu.InvalidDType }},
+		{"fused updates", func(s chosen) bool { return s.Fused }},
+		{"more than inherited layers frozen", func(s chosen) bool { return len(s.freeze) > 1 }},
+	} {
+		n, m := f.count(c.is), g.count(c.is)
+		add(m < n, "%s with %s instead of %d", words.Plural(m, "stage"), c.what, n)
 	}
 	if x.More = strings.Join(gains, ", "); x.More == "" {
 		x.More = "nothing"
 	}
 	return nil
+}
+
+// count is the number of stages of a kind.
+func (f *found) count(is func(chosen) bool) (n int) {
+	for _, s := range f.stages {
+		if is(s) {
+			n++
+		}
+	}
+	return n
 }
 
 // Details says what a plan for a device chose, and why. Other plans say all in their summary.
@@ -132,12 +216,24 @@ func (m *Split) Details(_, _ bool) (list []blocks.Line) {
 		list = append(list, blocks.Line{About: about, Text: fmt.Sprintf(format, args...)})
 	}
 	n := 0
+	if len(x.rules) > 1 {
+		by := x.rules[slices.IndexFunc(x.rules, func(c candidate) bool {
+			return c.optimizer == x.Optimizer && c.stateDType == x.StateDType
+		})]
+		line("optimizer", "%s", by.name)
+	}
 	for i, s := range x.Stages {
 		n += s.Layers
 		text := fmt.Sprintf("%s (%d new): %s", words.Plural(n, "layer"), s.Layers, dsl.FormatBytes(s.Fit.Bytes))
 		text += fmt.Sprintf(", micro_batch_size = %d, update = %q", s.Fit.Micro, s.Update)
 		if s.Fit.Recompute > 0 {
 			text += fmt.Sprintf(", %s computed again", words.Plural(s.Fit.Recompute, "layer"))
+		}
+		if len(s.Freeze) > 0 {
+			text += ", frozen " + strings.Join(s.Freeze, ", ")
+		}
+		if s.FrozenDType != "" {
+			text += " in " + s.FrozenDType
 		}
 		line(fmt.Sprintf("stage %d", i+1), "%s; %s of %s parameters train", text, words.Count(s.Trainable), words.Count(s.Parameters))
 	}
@@ -146,11 +242,20 @@ func (m *Split) Details(_, _ bool) (list []blocks.Line) {
 		if by < 0 {
 			verb, by = "costs", -by
 		}
-		line("choice", "%s %s %s; %s", c.What, verb, dsl.FormatBytes(by), c.Cost)
+		text := fmt.Sprintf("%s %s %s", c.What, verb, dsl.FormatBytes(by))
+		if c.Stage > 0 && len(x.Stages) > 1 {
+			text += fmt.Sprintf(" in stage %d", c.Stage)
+		}
+		line("choice", "%s; %s", text, c.Cost)
 	}
 	line("1 GiB more", "would buy %s", x.More)
-	line("loss", "about %.3f nats a token by the scaling law (%.3f if frozen parameters did not count), %.3f of the full model "+
-		"trained at once; of an unknown text it says little, of two plans which is better", x.Loss[0], x.Loss[1], x.Whole[0])
+	x.Forecast.lines(line)
 	line("run", "%s tokens, %sFLOP%s", words.Count(x.Tokens), words.Count(x.FLOPs), x.takes.Time("FLOP/s", "the last stage like it"))
+	switch {
+	case x.Objective == "time" && x.Gap > 0:
+		line("search", "ended early: another split into %d stages may have fewer operations, by %.2f %% at most", len(x.Stages), 100*x.Gap)
+	case x.Objective == "time":
+		line("search", "complete: no other split into %d stages has fewer operations", len(x.Stages))
+	}
 	return list
 }

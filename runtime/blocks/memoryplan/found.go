@@ -1,87 +1,109 @@
 package memoryplan
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
 
-	"stepflow/ops/optim"
+	"stepflow/runtime/blocks"
 	"stepflow/runtime/program"
 )
 
 // found is what a search found.
 type found struct {
-	rule   int // of the optimizers that it chose from
+	rule   int // of the candidates
+	split  []int
+	limit  int64   // within which the stages are to be settled
+	gap    float64 // by which share another split may have fewer operations
 	stages []chosen
 }
 
-// search finds the best plan: for each optimizer the fewest stages, or as many as asked for, and among optimizers the best by
-// the objective, the first of equals. It is nil if nothing fits; least is then what the first stage that does not fit takes.
-func (x *Device) search(q *search, rules []optim.Optimizer, stages int) (best *found, least int64, err error) {
-	least = math.MaxInt64
-	var bestScore []float64
-	for i, rule := range rules {
-		q.rule, q.least = rule, map[[2]int]int64{}
-		limit := x.Limit
-		split, over, err := q.largest(limit, stages)
+// search finds the best plan: the fewest stages, or as many as asked for, and among optimizers with which that many do the best
+// by the objective, the first of equals. It is nil if nothing fits.
+func (x *Device) search(stages int) (best *found, err error) {
+	var bestScore float64
+	order, err := x.order()
+	if err != nil {
+		return nil, err
+	}
+	for _, i := range order {
+		q := x.rules[i].search
+		most := 0
+		if best != nil {
+			most = len(best.split)
+		}
+		split, _, err := q.largest(x.Limit, stages, most)
 		if err != nil {
-			return nil, 0, err
+			return nil, err
 		}
 		if split == nil {
-			least = min(least, over)
 			continue
 		}
+		f, score := &found{rule: i, split: split, limit: x.Limit}, 0.0
 		switch x.Objective {
 		case "memory":
-			if split, limit, err = q.smallest(limit, split); err != nil {
-				return nil, 0, err
-			}
+			f.split, f.limit, err = q.smallest(split)
+			score = float64(f.limit)
 		case "time":
-			if split, err = q.quickest(limit, split); err != nil {
-				return nil, 0, err
-			}
+			f.split, f.gap, score, err = q.quickest(x.Limit, split, x.timed)
+		default:
+			score = loss(q.meanSize(split), x.Tokens)
 		}
-		list, err := q.settle(split, limit)
 		if err != nil {
-			return nil, 0, err
+			return nil, err
 		}
-		if list == nil {
-			return nil, 0, fmt.Errorf("a stage of the split %v, which was to fit, does not", split)
-		}
-		f := &found{i, list}
-		score := []float64{float64(len(list)), x.score(f)}
-		if x.Objective == "memory" {
-			slices.Reverse(score)
-		}
-		if best == nil || slices.Compare(score, bestScore) < 0 {
+		if best == nil || len(split) < len(best.split) || score < bestScore || score == bestScore && i < best.rule {
 			best, bestScore = f, score
 		}
 	}
-	x.Tried = q.tried
-	return best, least, nil
-}
-
-// score is what the objective makes least.
-func (x *Device) score(f *found) float64 {
-	switch x.Objective {
-	case "memory":
-		return float64(f.peak())
-	case "time":
-		return work(f.stages)
+	if best == nil {
+		return nil, nil
 	}
-	return x.forecast(f)[0]
+	best.stages, err = x.rules[best.rule].settle(best.split, best.limit, x.Objective == "time")
+	if err == nil && best.stages == nil {
+		err = fmt.Errorf("a stage of the split %v, which was to fit, does not", best.split)
+	}
+	return best, err
 }
 
-// forecast is the loss of stages that share the tokens equally: if all parameters of a model count in its mean size, as in
-// the law, and if only those that train do.
-func (x *Device) forecast(f *found) [2]float64 {
-	var all, trained float64
+// order lists the candidates, those with about the fewest stages first: the others are given up as soon as they have more.
+func (x *Device) order() (list []int, err error) {
+	stages := make([]int, len(x.rules))
+	for i, q := range x.rules {
+		if list = append(list, i); len(x.rules) == 1 {
+			continue
+		}
+		for n := 0; n < q.model.NumHiddenLayers; stages[i]++ {
+			add, err := q.guessMost(n, q.space(n), x.Limit)
+			if err != nil {
+				return nil, err
+			}
+			n += max(min(add, q.space(n)), 1)
+		}
+	}
+	slices.SortStableFunc(list, func(a, b int) int { return cmp.Compare(stages[a], stages[b]) })
+	return list, nil
+}
+
+// meanSize is the mean number of parameters over a run of stages that share the tokens equally.
+func (q *search) meanSize(split []int) (mean float64) {
+	n := 0
+	for _, fresh := range split {
+		n += fresh
+		mean += q.model.WithLayers(n).Params() / float64(len(split))
+	}
+	return mean
+}
+
+// means are the mean numbers of parameters, and of those that train, over a run of stages that share the tokens equally.
+func (f *found) means() (means [2]float64) {
 	for _, s := range f.stages {
 		n, t := sizes(s.Stage)
-		all, trained = all+float64(n), trained+float64(t)
+		means[0] += float64(n) / float64(len(f.stages))
+		means[1] += float64(t) / float64(len(f.stages))
 	}
-	k := float64(len(f.stages))
-	return [2]float64{loss(all/k, x.Tokens), loss(trained/k, x.Tokens)}
+	return means
 }
 
 // peak is what the largest stage takes.
@@ -92,24 +114,28 @@ func (f *found) peak() (most int64) {
 	return most
 }
 
-// compile makes the programs of the stages, which those of the pipeline then share.
-func (f *found) compile(programs *program.Programs) error {
+// compile makes the programs of the stages, which those of the pipeline then share if the device has no other memory. With
+// tasks between steps, a program may take less than was planned.
+func (f *found) compile(w *blocks.World, limit int64) error {
+	programs := w.Programs
+	if w.Caps.Memory != limit {
+		programs = programs.On(limit)
+	}
 	for i, s := range f.stages {
 		c := *s.Stage
 		if err := programs.Compile(&c, s.checkpointing); err != nil {
 			return err
 		}
 		f.stages[i].made = &c
+		f.stages[i].Fit.Bytes = c.Program.ArenaBytes
 	}
 	return nil
 }
 
-// flops are the operations of a run of stages that are compiled.
+// flops are the operations of a run.
 func (f *found) flops(tokens float64) (sum float64) {
 	for _, s := range f.stages {
-		n := program.FiguresOf(s.made, 0)
-		steps := tokens / float64(len(f.stages)) / float64(s.StepTokens())
-		sum += steps * (float64(n.StepFLOPs) + float64(n.RecomputeFLOPs))
+		sum += s.operations * tokens / float64(len(f.stages))
 	}
 	return sum
 }
@@ -138,17 +164,6 @@ func (f *found) micro() int {
 		n = min(n, s.Fit.Micro)
 	}
 	return n
-}
-
-// work compares stages by their operations a token, in products with weights: two forward, two for the gradient of the
-// input, two for that of a weight that trains, and two more of a layer that is computed again.
-func work(list []chosen) (sum float64) {
-	for _, s := range list {
-		all, trained := sizes(s.Stage)
-		layer := float64(all) / float64(len(s.Layers))
-		sum += 4*float64(all) + 2*float64(trained) + 2*layer*float64(s.Fit.Recompute)
-	}
-	return sum
 }
 
 // sizes counts the parameters of a stage, and those that train.

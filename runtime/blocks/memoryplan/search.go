@@ -1,6 +1,8 @@
 package memoryplan
 
 import (
+	"cmp"
+	"fmt"
 	"math"
 	"slices"
 
@@ -13,28 +15,90 @@ import (
 	"stepflow/runtime/program"
 )
 
-// search finds the stages of a model for a device, by the exact sizes of programs that are not made.
+// search finds the stages of a model for a device with one optimizer, by the exact sizes of programs that are not made.
 type search struct {
-	programs *program.Programs // for any amount of memory
-	model    arch.Model
-	spec     *peft.Spec // nil for no adapters
-	rule     optim.Optimizer
-	dtype    gpu.DType
-	seq      int
-	batch    int
-	fused    []bool // the updates that may be chosen from, the preferred one first
-	method   string // of growth
-	position string
-	room     growth.Room
+	programs  *program.Programs // for any amount of memory
+	model     arch.Model
+	spec      *peft.Spec // nil for no adapters
+	rule      optim.Optimizer
+	dtype     gpu.DType
+	seq       int
+	batch     int
+	inference *program.Inference // what the stages run between steps; nil for nothing
+	method    string             // of growth
+	position  string
+	room      growth.Room
+	options   []option // what may be chosen from, the preferred one first
 
-	least map[[2]int]int64 // by new and old layers, what a stage takes at least
-	tried int              // stages whose size was asked for
+	known // what was found out
 }
 
-// stage returns a stage that adds layers to those of another, which are frozen; nil for the first.
-func (q *search) stage(from *program.Stage, fresh int) (*program.Stage, error) {
-	s := &program.Stage{DType: q.dtype, Seq: q.seq, Batch: q.batch, Micro: q.batch, Mask: true, Optimizer: q.rule,
-		Frozen: map[string]bool{}, Schedule: optim.Schedule{Kind: "constant"}, Steps: 1, Horizon: 1}
+// option is how a stage may be made.
+type option struct {
+	freeze []string // words of freeze; nil for a first stage
+	frozen string   // a word of frozen_dtype; "" for precision's
+	fused  bool
+}
+
+// shape is a stage: the layers that it adds, and those that it adds them to.
+type shape struct{ fresh, old int }
+
+// known is what a search has found out.
+type known struct {
+	first, later []int               // options of a first stage, which freezes nothing, and of others
+	sizes        map[sized]int64     // what stages take when all is given up that may be
+	lines        map[lined]*line     // along which those sizes are guessed
+	costs        map[lined]*costs    // of operations
+	done         map[settled]*chosen // stages with all that is chosen
+	spent        int                 // layers of the programs whose size was asked for
+}
+
+type sized struct {
+	shape
+	option int
+}
+
+// lined is an option for first stages, or for others.
+type lined struct {
+	option int
+	first  bool
+}
+
+// begin prepares for a search.
+func (q *search) begin() {
+	q.sizes, q.lines, q.costs, q.done = map[sized]int64{}, map[lined]*line{}, map[lined]*costs{}, map[settled]*chosen{}
+	for i, o := range q.options {
+		q.later = append(q.later, i)
+		if !slices.ContainsFunc(q.options[:i], func(x option) bool { return x.fused == o.fused }) {
+			q.first = append(q.first, i)
+		}
+	}
+}
+
+// most layers of programs whose size a search asks for before it gives up: about a minute's work.
+const mostSpent = 60_000
+
+// spend counts the layers of programs.
+func (q *search) spend(layers int) error {
+	if q.spent += layers; q.spent > mostSpent {
+		return fmt.Errorf("the search for %d layers was given up after %d programs: allow fewer alternatives, updates, freezes and "+
+			"frozen_dtypes, or say how many stages there are", q.model.NumHiddenLayers, q.programs.Sized())
+	}
+	return nil
+}
+
+// choices are the numbers of the options of a stage.
+func (q *search) choices(old int) []int {
+	if old == 0 {
+		return q.first
+	}
+	return q.later
+}
+
+// stage returns a stage that adds layers to those of another; nil for the first.
+func (q *search) stage(from *program.Stage, fresh int, o option) (*program.Stage, error) {
+	s := &program.Stage{DType: q.dtype, Seq: q.seq, Batch: q.batch, Micro: q.batch, Mask: true, Optimizer: q.rule, Fused: o.fused,
+		Frozen: map[string]bool{}, Schedule: optim.Schedule{Kind: "constant"}, Steps: 1, Horizon: 1, Inference: q.inference}
 	if from == nil {
 		s.Model = q.model.WithLayers(fresh)
 		s.Layers = s.NewLayers(fresh)
@@ -45,10 +109,11 @@ func (q *search) stage(from *program.Stage, fresh int) (*program.Stage, error) {
 	if err := s.Continue(from, &grow); err != nil {
 		return nil, err
 	}
-	for _, x := range s.Params {
-		if s.Inherited(x) {
-			s.Frozen[x.ID] = true
-		}
+	for _, word := range o.freeze {
+		s.Freeze(word)
+	}
+	if t := program.FrozenDTypes[o.frozen]; t != s.DType {
+		s.FrozenDType = t
 	}
 	if q.spec == nil {
 		return s, nil
@@ -59,39 +124,92 @@ func (q *search) stage(from *program.Stage, fresh int) (*program.Stage, error) {
 	return s, err
 }
 
-// between returns the stage that adds fresh layers to old ones. How these came to be does not change its size.
-func (q *search) between(fresh, old int) (*program.Stage, error) {
-	if old == 0 {
-		return q.stage(nil, fresh)
+// alone returns a stage without those before it. How its old layers came to be does not change its size.
+func (q *search) alone(at shape, option int) (*program.Stage, error) {
+	o := q.options[option]
+	if at.old == 0 {
+		return q.stage(nil, at.fresh, o)
 	}
-	from, err := q.stage(nil, old)
+	from, err := q.stage(nil, at.old, o)
 	if err != nil {
 		return nil, err
 	}
-	return q.stage(from, fresh)
+	return q.stage(from, at.fresh, o)
 }
 
-// bytes is what a stage takes when all is given up that may be.
-func (q *search) bytes(fresh, old int) (int64, error) {
-	at := [2]int{fresh, old}
-	if n, ok := q.least[at]; ok {
+// size is what a stage takes with an option when all else is given up that may be.
+func (q *search) size(at shape, option int) (int64, error) {
+	key := sized{at, option}
+	if n, ok := q.sizes[key]; ok {
 		return n, nil
 	}
-	s, err := q.between(fresh, old)
+	s, err := q.alone(at, option)
 	if err != nil {
 		return 0, err
 	}
-	q.tried++
+	if err := q.spend(at.fresh + at.old); err != nil {
+		return 0, err
+	}
+	n, err := q.programs.Least(s, 0)
+	if err != nil {
+		return 0, err
+	}
+	q.sizes[key] = n
+	q.lines[lined{option, at.old == 0}].meet(at, n)
+	return n, nil
+}
+
+// byGuess are the options of a stage, the one with the smallest guess first.
+func (q *search) byGuess(at shape) (list []int, guesses map[int]int64, err error) {
+	list, guesses = slices.Clone(q.choices(at.old)), map[int]int64{}
+	for _, i := range list {
+		if guesses[i], err = q.guess(at, i); err != nil {
+			return nil, nil, err
+		}
+	}
+	slices.SortStableFunc(list, func(a, b int) int { return cmp.Compare(guesses[a], guesses[b]) })
+	return list, guesses, nil
+}
+
+// bytes is what a stage takes at least.
+func (q *search) bytes(at shape) (int64, error) {
 	least := int64(math.MaxInt64)
-	for _, s.Fused = range q.fused {
-		n, err := q.programs.Least(s, 0)
+	list, guesses, err := q.byGuess(at)
+	if err != nil {
+		return 0, err
+	}
+	for _, i := range list {
+		if far(guesses[i], least) {
+			break
+		}
+		n, err := q.size(at, i)
 		if err != nil {
 			return 0, err
 		}
 		least = min(least, n)
 	}
-	q.least[at] = least
 	return least, nil
+}
+
+// within reports whether a stage fits a limit. If it does not, over is a limit below which it does not either.
+func (q *search) within(at shape, limit int64) (ok bool, over int64, err error) {
+	over = math.MaxInt64
+	list, guesses, err := q.byGuess(at)
+	if err != nil {
+		return false, 0, err
+	}
+	for _, i := range list {
+		if far(guesses[i], limit) {
+			over = min(over, limit+limit/margin/2)
+			break
+		}
+		n, err := q.size(at, i)
+		if err != nil || n <= limit {
+			return err == nil, n, err
+		}
+		over = min(over, n)
+	}
+	return false, over, nil
 }
 
 // space is how many layers there is room for on old ones, whatever they take.
@@ -103,64 +221,49 @@ func (q *search) space(old int) int {
 }
 
 // most is the number of layers, up to a bound, that a stage on old layers may add within a limit; 0 for none. A stage that
-// adds more layers takes more. over is the least size above the limit that was met; MaxInt64 for none.
+// adds more layers takes more. over is a limit below which no more can be added; MaxInt64 for none.
 func (q *search) most(old, bound int, limit int64) (n int, over int64, err error) {
-	over = math.MaxInt64
-	if bound < 1 {
-		return 0, over, nil
-	}
-	high, err := q.bytes(bound, old)
-	if err != nil || high <= limit {
-		return bound, over, err
-	}
-	hi := bound
-	low, err := q.bytes(1, old)
-	if err != nil || low > limit {
-		return 0, low, err
-	}
-	lo := 1
-	for hi-lo > 1 { // sizes are nearly on a line
-		mid := lo + int(float64(limit-low)/float64(high-low)*float64(hi-lo))
-		mid = min(max(mid, lo+1), hi-1)
-		n, err := q.bytes(mid, old)
-		if err != nil {
-			return 0, 0, err
-		}
-		if n <= limit {
-			lo, low = mid, n
-			if hi-lo > 1 { // most likely the next one is too large
-				if n, err = q.bytes(lo+1, old); err != nil {
-					return 0, 0, err
-				}
-				if n <= limit {
-					lo, low = lo+1, n
-				} else {
-					hi, high = lo+1, n
-				}
+	lo, hi, over := 0, bound+1, int64(math.MaxInt64) // so many fit, so many do not
+	for tries := 0; hi-lo > 1; tries++ {
+		n := lo + (hi-lo)/2
+		if tries < 4 || tries%2 > 0 {
+			if n, err = q.guessMost(old, bound, limit); err != nil {
+				return 0, 0, err
 			}
-		} else {
-			hi, high = mid, n
+		}
+		n = min(max(n, lo+1), hi-1)
+		ok, size, err := q.within(shape{n, old}, limit)
+		switch {
+		case err != nil:
+			return 0, 0, err
+		case ok:
+			lo = n
+		default:
+			hi, over = n, size
 		}
 	}
-	return lo, high, nil
+	return lo, over, nil
 }
 
 // largest splits the layers into stages that each take as many as fit, the largest first: into the fewest stages, or
 // exactly as many as asked for, if that is not 0. No other split into as many has more layers after any stage. It is nil if
-// there is none, and over is then the least limit that might do.
-func (q *search) largest(limit int64, stages int) (split []int, over int64, err error) {
+// there is none, or only with more stages than bound, if that is not 0; over is then a limit below which there is none either.
+func (q *search) largest(limit int64, stages, bound int) (split []int, over int64, err error) {
 	over = math.MaxInt64
 	layers := q.model.NumHiddenLayers
 	for n := 0; n < layers; {
-		bound := q.space(n)
+		if bound > 0 && len(split) == bound {
+			return nil, over, nil
+		}
+		room := q.space(n)
 		if stages > 0 {
 			left := stages - len(split) - 1
 			if left < 0 {
 				return nil, over, nil
 			}
-			bound = min(bound, layers-n-left) // at least one for each stage to come
+			room = min(room, layers-n-left) // at least one for each stage to come
 		}
-		add, more, err := q.most(n, bound, limit)
+		add, more, err := q.most(n, room, limit)
 		if err != nil {
 			return nil, 0, err
 		}
@@ -175,25 +278,43 @@ func (q *search) largest(limit int64, stages int) (split []int, over int64, err 
 	return split, over, nil
 }
 
-// smallest is the least limit within which the layers can be split into so many stages, at most limit, which is known to do.
-func (q *search) smallest(limit int64, split []int) ([]int, int64, error) {
+// smallest is the least limit within which the layers can be split into as many stages as a split has, which itself need not
+// be the best.
+func (q *search) smallest(split []int) ([]int, int64, error) {
 	high, err := q.peak(split)
 	if err != nil {
 		return nil, 0, err
 	}
-	for low := int64(0); low < high; {
+	better := func(limit int64) (found bool, over int64, err error) {
+		list, over, err := q.largest(limit, len(split), 0)
+		if err != nil || list == nil {
+			return false, over, err
+		}
+		split = list
+		high, err = q.peak(split)
+		return true, over, err
+	}
+	if guess, ok := q.guessSplit(len(split)); ok {
+		n, err := q.peak(guess)
+		if err != nil {
+			return nil, 0, err
+		}
+		if n < high {
+			split, high = guess, n
+		}
+	}
+	low := int64(0)
+	for tries := 0; low < high; tries++ {
 		mid := low + (high-low)/2
-		found, over, err := q.largest(mid, len(split))
+		if tries < 4 { // the guess is as good as right
+			mid = high - 1
+		}
+		ok, over, err := better(mid)
 		switch {
 		case err != nil:
 			return nil, 0, err
-		case found == nil:
+		case !ok:
 			low = max(mid+1, min(over, high))
-		default:
-			split = found
-			if high, err = q.peak(split); err != nil {
-				return nil, 0, err
-			}
 		}
 	}
 	return split, high, nil
@@ -203,76 +324,11 @@ func (q *search) smallest(limit int64, split []int) ([]int, int64, error) {
 func (q *search) peak(split []int) (most int64, err error) {
 	old := 0
 	for _, fresh := range split {
-		n, err := q.bytes(fresh, old)
+		n, err := q.bytes(shape{fresh, old})
 		if err != nil {
 			return 0, err
 		}
 		most, old = max(most, n), old+fresh
 	}
 	return most, nil
-}
-
-// latest splits the layers into as many stages as a split that fits, so that each stage but the last has as few layers as
-// let the others fit: the fewest operations.
-func (q *search) latest(limit int64, split []int) ([]int, error) {
-	reach := make([]int, len(split)) // the most layers after a stage
-	n := 0
-	for i, fresh := range split {
-		n += fresh
-		reach[i] = n
-	}
-	list := make([]int, len(split))
-	top := n
-	for i := len(split) - 1; i > 0; i-- {
-		lo, hi := i-1, min(reach[i-1], top-1) // so many layers below are too few, so many do
-		for hi-lo > 1 {
-			mid := lo + (hi-lo)/2
-			if mid < top && top-mid <= q.space(mid) {
-				n, err := q.bytes(top-mid, mid)
-				if err != nil {
-					return nil, err
-				}
-				if n <= limit {
-					hi = mid
-					continue
-				}
-			}
-			lo = mid
-		}
-		list[i], top = top-hi, hi
-	}
-	list[0] = top
-	return list, nil
-}
-
-// quickest is the split with the fewest operations among that with the largest early stages, that with the smallest, and
-// one half between them: fewer layers at first are less to compute, but more in the last stages may have to be computed again.
-func (q *search) quickest(limit int64, largest []int) (best []int, err error) {
-	latest, err := q.latest(limit, largest)
-	if err != nil {
-		return nil, err
-	}
-	var least float64
-	var before []int
-	for part := range 3 {
-		split, at, a, b, room := make([]int, len(largest)), 0, 0, 0, true
-		for i := range split {
-			a, b = a+largest[i], b+latest[i]
-			end := a + (b-a)*part/2
-			split[i] = end - at
-			room, at = room && split[i] <= q.space(at), end
-		}
-		if slices.Equal(split, before) || slices.Min(split) < 1 || !room {
-			continue
-		}
-		before = split
-		list, err := q.settle(split, limit)
-		if err != nil {
-			return nil, err
-		}
-		if n := work(list); list != nil && (best == nil || n < least) {
-			best, least = split, n
-		}
-	}
-	return best, nil
 }

@@ -30,7 +30,16 @@ var groups = []struct {
 }
 
 // Optimizer is a planned optimizer block.
-type Optimizer struct{ Rule optim.Optimizer }
+type Optimizer struct {
+	Rule optim.Optimizer
+	with func(stateDType string) (rule optim.Optimizer, keeps bool)
+}
+
+// Keeping returns the rule with its moments kept in another type, those of the optimizers that it names too; keeps is false
+// if none of them has a state_dtype.
+func (o *Optimizer) Keeping(stateDType string) (rule optim.Optimizer, keeps bool) {
+	return o.with(stateDType)
+}
 
 // Identity writes nothing: its attributes and the blocks it names say all.
 func (*Optimizer) Identity(io.Writer) {}
@@ -54,9 +63,28 @@ func sound(_ addr.Addr, d *dsl.Decoded) (diags hcl.Diagnostics) {
 }
 
 func plan(_ context.Context, p *blocks.Planned, d *dsl.Decoded) (map[string]cty.Value, hcl.Diagnostics) {
+	rule := makeRule(p, d, func(o *Optimizer) optim.Optimizer { return o.Rule })
+	p.Block = &Optimizer{rule, func(word string) (optim.Optimizer, bool) {
+		keeps := d.Has("state_dtype")
+		as := d
+		if keeps {
+			as = d.With("state_dtype", cty.StringVal(word))
+		}
+		rule := makeRule(p, as, func(o *Optimizer) optim.Optimizer {
+			x, also := o.Keeping(word)
+			keeps = keeps || also
+			return x
+		})
+		return rule, keeps
+	}}
+	return map[string]cty.Value{}, nil
+}
+
+// makeRule makes the rule of a block, from those of the optimizers that it names.
+func makeRule(p *blocks.Planned, d *dsl.Decoded, of func(*Optimizer) optim.Optimizer) optim.Optimizer {
 	other := func(attr string) optim.Optimizer {
 		if ref, _, ok := d.Ref(attr); ok {
-			return p.Use(ref).(*Optimizer).Rule
+			return of(p.Use(ref).(*Optimizer))
 		}
 		return nil
 	}
@@ -67,10 +95,9 @@ func plan(_ context.Context, p *blocks.Planned, d *dsl.Decoded) (map[string]cty.
 			all.List = append(all.List, optim.Group{Kinds: g.kinds, Optimizer: o})
 		}
 	}
-	if len(all.List) > 0 {
-		all.List = append(all.List, optim.Group{Optimizer: rule})
-		rule = all
+	if len(all.List) == 0 {
+		return rule
 	}
-	p.Block = &Optimizer{rule}
-	return map[string]cty.Value{}, nil
+	all.List = append(all.List, optim.Group{Optimizer: rule})
+	return all
 }

@@ -20,20 +20,14 @@ import (
 func (s *Stage) freeze(_ *blocks.Planned, d *dsl.Decoded) (diags hcl.Diagnostics) {
 	for _, word := range d.Strs("freeze") {
 		var keep func(ops.Param) bool
+		part := program.Parts[word]
 		switch {
-		case word == "inherited":
-			keep = s.Inherited
-		case word == "embeddings":
-			keep = func(x ops.Param) bool { return x.Kind == ops.KindEmbedding }
-		case word == "lm_head":
-			keep = func(x ops.Param) bool { return x.Kind == ops.KindHead }
-			if s.Model.TieWordEmbeddings {
-				diags = append(diags, d.Error("freeze", "Tied embeddings",
-					"The head is the embedding table of this model (tie_word_embeddings): freeze \"embeddings\" instead, or neither."))
-				continue
-			}
-		case word == "norm":
-			keep = func(x ops.Param) bool { return x.Kind == ops.KindNorm && x.Layer < 0 }
+		case word == "lm_head" && s.Model.TieWordEmbeddings:
+			diags = append(diags, d.Error("freeze", "Tied embeddings",
+				"The head is the embedding table of this model (tie_word_embeddings): freeze \"embeddings\" instead, or neither."))
+			continue
+		case part != nil:
+			keep = func(x ops.Param) bool { return part(&s.Stage, x) }
 		case strings.HasPrefix(word, "layers:"):
 			lo, hi, err := layerRange(strings.TrimPrefix(word, "layers:"), len(s.Layers))
 			if err != nil {

@@ -1,0 +1,128 @@
+package memoryplan
+
+import (
+	"fmt"
+	"math"
+	"strings"
+
+	"stepflow/dsl"
+)
+
+// refuse says that nothing fits, what is nearest to it, and what would have to give.
+func (x *Device) refuse(d *dsl.Decoded) (string, error) {
+	stages := d.Int("stages")
+	layers := x.rules[0].model.NumHiddenLayers
+	what := "No split"
+	if stages > 0 {
+		what = fmt.Sprintf("No split into stages = %d", stages)
+	}
+	text := fmt.Sprintf("%s of %d layers has all stages within %s (%d bytes", what, layers, dsl.FormatBytes(x.Memory), x.Memory)
+	if reserve := x.Memory - x.Limit; reserve > 0 {
+		text += fmt.Sprintf(", of which %s are for the driver", dsl.FormatBytes(reserve))
+	}
+	text += "), with micro-batches as small and as many layers computed again as can be."
+	near, err := x.nearest(stages)
+	if err != nil {
+		return "", err
+	}
+	if near == nil {
+		return text + fmt.Sprintf(" With any memory there is none: a stage adds at least one layer, and with growth = \"interpolation\" "+
+			"at most one between two. Change stages, which may be up to %d.", layers), nil
+	}
+	text += fmt.Sprintf(" The nearest takes %s (%d bytes), %s too much: layers %v, with %s.", dsl.FormatBytes(near.peak), near.peak,
+		dsl.FormatBytes(near.peak-x.Limit), near.split, near.how)
+	return text + " " + x.remedies(d, near), nil
+}
+
+// near is the smallest plan there is.
+type near struct {
+	split []int
+	peak  int64
+	how   string
+}
+
+// nearest finds the split of the smallest peak, of all optimizers, into so many stages, or into any number of them.
+func (x *Device) nearest(stages int) (best *near, err error) {
+	for _, q := range x.rules {
+		split, peak, err := q.nearest(stages)
+		if err != nil {
+			return nil, err
+		}
+		if split != nil && (best == nil || peak < best.peak) {
+			best = &near{split, peak, q.name}
+		}
+	}
+	return best, nil
+}
+
+// nearest finds the split of the smallest peak. The limit is doubled until some split fits, and then halved between those
+// that fit and those that do not.
+func (q *search) nearest(stages int) (split []int, peak int64, err error) {
+	whole, err := q.bytes(shape{1, 0})
+	if err != nil {
+		return nil, 0, err
+	}
+	low, high := int64(0), whole
+	for ; split == nil; high *= 2 {
+		if high > math.MaxInt64/4 {
+			return nil, 0, nil
+		}
+		if split, _, err = q.largest(high, stages, 0); err != nil {
+			return nil, 0, err
+		}
+		if split == nil {
+			low = high + 1
+		}
+	}
+	if high, err = q.peak(split); err != nil {
+		return nil, 0, err
+	}
+	for low < high {
+		mid := low + (high-low)/2
+		list, over, err := q.largest(mid, stages, 0)
+		if err != nil {
+			return nil, 0, err
+		}
+		if list == nil {
+			low = max(mid+1, min(over, high))
+			continue
+		}
+		split = list
+		if high, err = q.peak(split); err != nil {
+			return nil, 0, err
+		}
+	}
+	return split, high, nil
+}
+
+// remedies lists what the block does not allow yet, and what else makes a plan smaller.
+func (x *Device) remedies(d *dsl.Decoded, near *near) string {
+	var ways []string
+	add := func(is bool, format string, args ...any) {
+		if is {
+			ways = append(ways, fmt.Sprintf(format, args...))
+		}
+	}
+	q := x.rules[0].search
+	staged := len(near.split) > 1 || d.Int("stages") == 0
+	add(true, "raise device_memory to %s", dsl.FormatBytes(roundUp(near.peak+x.Memory-x.Limit)))
+	add(d.Int("stages") > 0 && d.Int("stages") < q.model.NumHiddenLayers, "leave stages out")
+	add(!d.Given("updates"), "allow updates = [\"separate\", \"fused\"]")
+	add(staged && !d.Given("frozen_dtypes") && !d.Given("frozen_dtype") && (q.spec == nil || q.spec.Method != "relora"),
+		"allow frozen_dtypes = [\"none\", \"nf4\"]")
+	add(!d.Given("state_dtypes") && len(d.List("alternative")) == 0, "allow state_dtypes = [\"fp32\", \"int8\"] or an alternative optimizer")
+	add(staged && !d.Given("freezes"), "allow freezes = [[\"inherited\"], [\"inherited\", \"embeddings\"]]")
+	add(q.seq > 1, "lower sequence_length")
+	add(true, "shrink the model")
+	text := strings.Join(ways[:len(ways)-1], ", ") + ", or " + ways[len(ways)-1] + "."
+	return strings.ToUpper(text[:1]) + text[1:]
+}
+
+// roundUp is a number of bytes that is written without a loss: a multiple of 1/100 of its unit.
+func roundUp(n int64) int64 {
+	unit := int64(1 << 20)
+	if n >= 10<<30 {
+		unit = 1 << 30 / 8
+	}
+	return (n + unit - 1) / unit * unit
+}
