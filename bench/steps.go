@@ -40,6 +40,9 @@ type contestant struct {
 func torch(mode, precision string) contestant {
 	return contestant{"PyTorch " + mode + " " + precision, func(o options, z size) (float64, int64, error) {
 		m, err := peer(o, z, "bench/peers.py", "step", "--device", o.device, "--mode", mode, "--precision", precision)
+		if err != nil {
+			err = fmt.Errorf("PyTorch %s %s: %w", mode, precision, err)
+		}
 		return m.TokensPerSecond, m.PeakBytes, err
 	}}
 }
@@ -51,7 +54,7 @@ type measured struct {
 	Libraries       int64   // what the process took before it had a model
 }
 
-// peer runs steps of a size in Python. The error of a script ends with the last line that it printed.
+// peer runs steps of a size in Python. The error of a script begins with the last line that it printed.
 func peer(o options, z size, args ...string) (m measured, err error) {
 	for _, f := range []struct {
 		flag  string
@@ -66,7 +69,7 @@ func peer(o options, z size, args ...string) (m measured, err error) {
 	cmd.Stderr = &failed
 	out, err := cmd.Output()
 	if err != nil {
-		return m, fmt.Errorf("%s: %w: %s", strings.Join(cmd.Args, " "), err, lastLine(failed.Bytes()))
+		return m, fmt.Errorf("%s (%w)", lastLine(failed.Bytes()), err)
 	}
 	return m, json.Unmarshal([]byte(lastLine(out)), &m)
 }
