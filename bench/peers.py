@@ -3,10 +3,17 @@ wheel), and a training step of a LLaMA in PyTorch, on the CPU or a card. One pro
 import argparse
 import json
 import os
-import resource
 import statistics
 import sys
 import time
+
+
+def flags(p):
+    p.add_argument("--device", default="cpu")
+    p.add_argument("--threads", type=int, default=2)
+    for name in "hidden intermediate layers heads vocab seq batch steps".split():
+        p.add_argument("--" + name, type=int)
+    p.add_argument("--precision", default="fp32")
 
 
 def versions():
@@ -65,62 +72,11 @@ def products(threads):
 
 
 def step(a):
+    import llama
     import torch
-    import torch.nn as nn
-    import torch.nn.functional as F
     torch.set_num_threads(a.threads)
     torch.manual_seed(0)
-
-    class Layer(nn.Module):
-        def __init__(self):
-            super().__init__()
-            h, m = a.hidden, a.intermediate
-            self.n1, self.n2 = nn.Parameter(torch.ones(h)), nn.Parameter(torch.ones(h))
-            self.q, self.k, self.v, self.o = (nn.Linear(h, h, bias=False) for _ in range(4))
-            self.gate, self.up = nn.Linear(h, m, bias=False), nn.Linear(h, m, bias=False)
-            self.down = nn.Linear(m, h, bias=False)
-
-        def forward(self, x, cos, sin):
-            b, s, h = x.shape
-            y = F.rms_norm(x, (h,), self.n1, 1e-5)
-
-            def heads(t):
-                return t.view(b, s, a.heads, h // a.heads).transpose(1, 2)
-
-            def rotate(t):
-                p, q = t.chunk(2, -1)
-                return t * cos + torch.cat((-q, p), -1) * sin
-
-            q, k, v = rotate(heads(self.q(y))), rotate(heads(self.k(y))), heads(self.v(y))
-            y = F.scaled_dot_product_attention(q.to(v.dtype), k.to(v.dtype), v, is_causal=True)
-            x = x + self.o(y.transpose(1, 2).reshape(b, s, h))
-            y = F.rms_norm(x, (h,), self.n2, 1e-5)
-            return x + self.down(F.silu(self.gate(y)) * self.up(y))
-
-    class Model(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.embed = nn.Embedding(a.vocab, a.hidden)
-            self.layers = nn.ModuleList(Layer() for _ in range(a.layers))
-            self.norm = nn.Parameter(torch.ones(a.hidden))
-            self.head = nn.Linear(a.hidden, a.vocab, bias=False)
-            d = a.hidden // a.heads
-            angle = torch.outer(torch.arange(a.seq).float(), 1e4 ** (-torch.arange(0, d, 2).float() / d)).repeat(1, 2)
-            self.register_buffer("cos", angle.cos())
-            self.register_buffer("sin", angle.sin())
-
-        def forward(self, ids, targets):
-            x = self.embed(ids)
-            cos, sin = self.cos.to(x.dtype), self.sin.to(x.dtype)
-            for layer in self.layers:
-                x = layer(x, cos, sin)
-            x = F.rms_norm(x, (x.shape[-1],), self.norm, 1e-5)
-            return F.cross_entropy(self.head(x).view(-1, a.vocab).float(), targets.view(-1))
-
-    model = Model()
-    for p in model.parameters():
-        if p.dim() > 1:
-            nn.init.normal_(p, std=0.02)
+    model = llama.build(a)
     if a.precision == "bf16":  # 2-byte weights, gradients and moments: less than the paper's accounting
         model = model.to(torch.bfloat16)
     model = model.to(a.device)
@@ -129,22 +85,7 @@ def step(a):
         model = torch.compile(model)
     elif a.mode == "max-autotune":
         model = torch.compile(model, mode="max-autotune-no-cudagraphs")
-    seconds, losses = [], []
-    for _ in range(a.steps):
-        ids = torch.randint(0, a.vocab, (a.batch, a.seq), device=a.device)
-        targets = torch.randint(0, a.vocab, (a.batch, a.seq), device=a.device)
-        start = time.perf_counter()
-        with torch.autocast(a.device, torch.bfloat16, enabled=a.precision == "bf16-autocast"):
-            loss = model(ids, targets)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        opt.step()
-        opt.zero_grad(set_to_none=True)
-        losses.append(loss.item())
-        seconds.append(time.perf_counter() - start)
-    tokens = a.batch * a.seq
-    peak = torch.cuda.max_memory_allocated() if a.device == "cuda" else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    print(json.dumps({"tokens_per_second": tokens / statistics.median(seconds[2:]), "peak_bytes": peak, "loss": losses[-1]}))
+    llama.train(a, model, opt)
 
 
 def card(a):
@@ -193,11 +134,7 @@ def card(a):
 if __name__ == "__main__":
     p = argparse.ArgumentParser()
     p.add_argument("what", choices=["versions", "products", "step", "card"])
-    p.add_argument("--device", default="cpu")
-    p.add_argument("--threads", type=int, default=2)
-    for name in "hidden intermediate layers heads vocab seq batch steps".split():
-        p.add_argument("--" + name, type=int)
-    p.add_argument("--precision", default="fp32")
+    flags(p)
     p.add_argument("--mode", default="eager")
     a = p.parse_args()
     if a.what == "versions":

@@ -1,7 +1,7 @@
 package main
 
 import (
-	"bufio"
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+
+	"stepflow/runtime/metrics"
 )
 
 // size is a LLaMA and a batch; layers has the number of layers.
@@ -37,25 +39,44 @@ type contestant struct {
 
 func torch(mode, precision string) contestant {
 	return contestant{"PyTorch " + mode + " " + precision, func(o options, z size) (float64, int64, error) {
-		cmd := exec.Command(o.python, "bench/peers.py", "step", "--device", o.device, "--threads",
-			strconv.Itoa(o.threads), "--mode", mode, "--precision", precision,
-			"--hidden", strconv.Itoa(z.hidden), "--intermediate", strconv.Itoa(z.intermediate), "--layers",
-			strconv.Itoa(z.layers), "--heads", strconv.Itoa(z.heads),
-			"--vocab", strconv.Itoa(z.vocab), "--seq", strconv.Itoa(z.seq), "--batch", strconv.Itoa(z.rows), "--steps",
-			strconv.Itoa(z.steps))
-		cmd.Env = append(os.Environ(), "OMP_NUM_THREADS="+strconv.Itoa(o.threads))
-		out, err := cmd.Output()
+		m, err := peer(o, z, "bench/peers.py", "step", "--device", o.device, "--mode", mode, "--precision", precision)
 		if err != nil {
-			return 0, 0, fmt.Errorf("%s: %w", strings.Join(cmd.Args, " "), err)
+			err = fmt.Errorf("PyTorch %s %s: %w", mode, precision, err)
 		}
-		lines := strings.Split(strings.TrimSpace(string(out)), "\n")
-		var r struct {
-			TokensPerSecond float64 `json:"tokens_per_second"`
-			PeakBytes       int64   `json:"peak_bytes"`
-		}
-		err = json.Unmarshal([]byte(lines[len(lines)-1]), &r)
-		return r.TokensPerSecond, r.PeakBytes, err
+		return m.TokensPerSecond, m.PeakBytes, err
 	}}
+}
+
+// measured is what a script of a peer prints.
+type measured struct {
+	TokensPerSecond float64 `json:"tokens_per_second"`
+	PeakBytes       int64   `json:"peak_bytes"`
+	Libraries       int64   // what the process took before it had a model
+}
+
+// peer runs steps of a size in Python. The error of a script begins with the last line that it printed.
+func peer(o options, z size, args ...string) (m measured, err error) {
+	for _, f := range []struct {
+		flag  string
+		value int
+	}{{"threads", o.threads}, {"hidden", z.hidden}, {"intermediate", z.intermediate}, {"layers", z.layers}, {"heads", z.heads},
+		{"vocab", z.vocab}, {"seq", z.seq}, {"batch", z.rows}, {"steps", z.steps}} {
+		args = append(args, "--"+f.flag, strconv.Itoa(f.value))
+	}
+	cmd := exec.Command(o.python, args...)
+	cmd.Env = append(os.Environ(), "OMP_NUM_THREADS="+strconv.Itoa(o.threads), "HF_HUB_OFFLINE=1")
+	var failed bytes.Buffer
+	cmd.Stderr = &failed
+	out, err := cmd.Output()
+	if err != nil {
+		return m, fmt.Errorf("%s (%w)", lastLine(failed.Bytes()), err)
+	}
+	return m, json.Unmarshal([]byte(lastLine(out)), &m)
+}
+
+func lastLine(b []byte) string {
+	lines := strings.Split(strings.TrimSpace(string(b)), "\n")
+	return lines[len(lines)-1]
 }
 
 // stepflow trains bench/step with stepflow apply, all of it: data, checkpoint, metrics.
@@ -70,39 +91,42 @@ func stepflow(precision, checkpointing string) contestant {
 			return 0, 0, err
 		}
 		defer os.RemoveAll(dir)
-		args := []string{"apply", "-auto-approve", "-device", o.device, "-threads", strconv.Itoa(o.threads),
-			"-state-dir", dir}
-		for name, value := range map[string]any{"precision": precision, "activation_checkpointing": checkpointing, "hidden_size": z.hidden, "intermediate_size": z.intermediate, "layers": z.layers,
-			"heads": z.heads, "vocab_size": z.vocab, "sequence_length": z.seq, "batch_size": z.rows, "steps": z.steps} {
-			args = append(args, "-var", fmt.Sprintf("%s=%v", name, value))
-		}
-		cmd := exec.Command(o.stepflow, append(args, "bench/step")...)
-		if out, err := cmd.CombinedOutput(); err != nil {
-			return 0, 0, fmt.Errorf("%s: %w\n%s", strings.Join(cmd.Args, " "), err, out)
-		}
-		bytes := cmd.ProcessState.SysUsage().(*syscall.Rusage).Maxrss * 1024
-		if o.device != "cpu" {
-			if bytes, err = allocated(dir); err != nil {
-				return 0, 0, err
-			}
-		}
-		f, err := os.Open(filepath.Join(dir, "blocks", "stage.step", "metrics.jsonl"))
-		if err != nil {
-			return 0, 0, err
-		}
-		defer f.Close()
-		var rates []float64
-		for lines := bufio.NewScanner(f); lines.Scan(); {
-			var m struct {
-				TokensPerSecond float64 `json:"tokens_per_second"`
-			}
-			if err := json.Unmarshal(lines.Bytes(), &m); err != nil {
-				return 0, 0, err
-			}
-			rates = append(rates, m.TokensPerSecond)
-		}
-		return median(rates[2:]), bytes, nil // as for the peers, two steps warm up
+		m, err := apply(o, z, "bench/step", "step", dir, "-var", "precision="+precision, "-var",
+			"activation_checkpointing="+checkpointing)
+		return m.TokensPerSecond, m.PeakBytes, err
 	}}
+}
+
+// apply trains a stage of a pipeline, and what it is made from, with its state in a folder.
+func apply(o options, z size, pipeline, stage, dir string, args ...string) (m measured, err error) {
+	args = append([]string{"apply", "-auto-approve", "-device", o.device, "-threads", strconv.Itoa(o.threads), "-state-dir", dir}, args...)
+	for name, value := range map[string]int{"hidden_size": z.hidden, "intermediate_size": z.intermediate, "layers": z.layers,
+		"heads": z.heads, "vocab_size": z.vocab, "sequence_length": z.seq, "batch_size": z.rows, "steps": z.steps} {
+		args = append(args, "-var", fmt.Sprintf("%s=%d", name, value))
+	}
+	cmd := exec.Command(o.stepflow, append(args, pipeline)...)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return m, fmt.Errorf("%s: %w\n%s", strings.Join(cmd.Args, " "), err, out)
+	}
+	m.PeakBytes = cmd.ProcessState.SysUsage().(*syscall.Rusage).Maxrss * 1024
+	if o.device != "cpu" {
+		if m.PeakBytes, err = allocated(dir); err != nil {
+			return m, err
+		}
+	}
+	list, err := metrics.Read(filepath.Join(dir, "blocks", "stage."+stage, metrics.FileName))
+	if err != nil {
+		return m, err
+	}
+	var rates []float64
+	for _, s := range list[min(2, len(list)):] { // as for the peers, two steps warm up
+		rates = append(rates, s.TokensPerSec)
+	}
+	if len(rates) == 0 {
+		return m, fmt.Errorf("stage.%s made %d steps, and two warm up", stage, len(list))
+	}
+	m.TokensPerSecond = median(rates)
+	return m, nil
 }
 
 // allocated is the card's memory that a stage held, as its state tells: like PyTorch's figure, without
