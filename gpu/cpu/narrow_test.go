@@ -3,6 +3,7 @@ package cpu
 import (
 	"bytes"
 	"math"
+	"slices"
 	"testing"
 
 	"stepflow/gpu"
@@ -28,11 +29,11 @@ func loadLaunches(t testing.TB, d *Device, kernel string, attrs gpu.Attrs, in []
 			x.In = append(x.In, place(t))
 		}
 		for i, t := range out {
-			if len(k.InPlace) <= i {
+			if at := slices.IndexFunc(k.InPlace, func(pair [2]int) bool { return pair[0] == i }); at >= 0 {
+				x.Out = append(x.Out, x.In[k.InPlace[at][1]])
+			} else {
 				x.Out = append(x.Out, place(t))
-				continue
 			}
-			x.Out = append(x.Out, x.In[k.InPlace[i][1]])
 		}
 		if n := k.ScratchOn(d.Caps(), attrs, in, out); n > 0 {
 			x.Scratch = place(gpu.Type{Shape: gpu.Shape{int(n+3) / 4}, DType: gpu.F32})

@@ -38,6 +38,7 @@ func BenchmarkUpdates(b *testing.B) {
 		{"muon/int8", "ema_narrow", mean, []gpu.Type{of(gpu.Linear8), h, one, hyper}},
 		{"muon/bf16", "ema_narrow", mean, []gpu.Type{h, h, one, hyper}},
 		{"projected/adam", "adam", gpu.Attrs{Beta1: 0.9, Beta2: 0.95, Eps: 1e-8}, []gpu.Type{f, f, f, one, hyper}},
+		{"projected/adam/int8", "adam_narrow", gpu.Attrs{Beta1: 0.9, Beta2: 0.95, Eps: 1e-8}, []gpu.Type{f, m, v, one, hyper}},
 		{"projected/random_matrix", "random_matrix", gpu.Attrs{Rows: rows, Cols: cols, Alpha: 0.1, DType: gpu.BF16}, []gpu.Type{one}},
 		{"channels/sum_squares", "sum_squares", gpu.Attrs{}, []gpu.Type{h}},
 		{"channels/row_squares", "row_squares", gpu.Attrs{}, []gpu.Type{h}},
