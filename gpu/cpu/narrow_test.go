@@ -2,54 +2,12 @@ package cpu
 
 import (
 	"bytes"
-	"fmt"
 	"math"
-	"os"
-	"runtime"
 	"slices"
 	"testing"
 
 	"stepflow/gpu"
 )
-
-// BenchmarkNarrow is updates whose moments are narrow, of weights that no cache holds, beside the rate of a copy.
-func BenchmarkNarrow(b *testing.B) {
-	const rows, cols, copies = 256, 2048, 16
-	for _, threads := range slices.Compact([]int{1, runtime.GOMAXPROCS(0)}) {
-		d := open(b, threads, os.Getenv("STEPFLOW_CPU_ISA"))
-		of := func(t gpu.DType) gpu.Type { return gpu.Type{Shape: gpu.Shape{rows, cols}, DType: t} }
-		scalars := []gpu.Type{{Shape: gpu.Shape{1}, DType: gpu.F32}, {Shape: gpu.Shape{gpu.HyperLen}, DType: gpu.F32}}
-		f, h := of(gpu.F32), of(gpu.BF16)
-		adam := gpu.Attrs{Beta1: 0.9, Beta2: 0.95, Eps: 1e-8, WeightDecay: 0.1}
-		for _, c := range []struct {
-			name, kernel string
-			attrs        gpu.Attrs
-			in           []gpu.Type
-		}{
-			{"fp32", "adamw", adam, []gpu.Type{f, f, f, f}},
-			{"fp32/master", "adamw_master", adam, []gpu.Type{h, h, f, f, f}},
-			{"fp32/stochastic", "adamw_stochastic", adam, []gpu.Type{h, h, f, f}},
-			{"int8", "adamw_narrow", adam, []gpu.Type{f, f, of(gpu.Dynamic8), of(gpu.UDynamic8)}},
-			{"int8/master", "adamw_narrow_master", adam, []gpu.Type{h, h, f, of(gpu.Dynamic8), of(gpu.UDynamic8)}},
-			{"int8/stochastic", "adamw_narrow", adam, []gpu.Type{h, h, of(gpu.Dynamic8), of(gpu.UDynamic8)}},
-			{"bf16", "adamw_narrow", adam, []gpu.Type{f, f, h, h}},
-			{"bf16/master", "adamw_narrow_master", adam, []gpu.Type{h, h, f, h, h}},
-			{"bf16/stochastic", "adamw_narrow", adam, []gpu.Type{h, h, h, h}},
-			{"muon/fp32", "ema", gpu.Attrs{Beta1: 0.95}, []gpu.Type{f, h}},
-			{"muon/int8", "ema_narrow", gpu.Attrs{Beta1: 0.95, Beta2: 0.95}, []gpu.Type{of(gpu.Linear8), h}},
-			{"muon/bf16", "ema_narrow", gpu.Attrs{Beta1: 0.95, Beta2: 0.95}, []gpu.Type{h, h}},
-		} {
-			b.Run(fmt.Sprintf("%s/threads=%d", c.name, threads), func(b *testing.B) {
-				in := append(c.in, scalars...)
-				if c.kernel == "ema" {
-					in = in[:3]
-				}
-				l, p := loadLaunches(b, d, c.kernel, c.attrs, in, copies)
-				besideCopy(b, d, l, p, rows*cols)
-			})
-		}
-	}
-}
 
 // loadLaunches loads a program of equal launches, each with positive operands of its own, which it changes where they are.
 func loadLaunches(t testing.TB, d *Device, kernel string, attrs gpu.Attrs, in []gpu.Type, copies int) (gpu.Loaded, *gpu.Program) {
@@ -71,11 +29,11 @@ func loadLaunches(t testing.TB, d *Device, kernel string, attrs gpu.Attrs, in []
 			x.In = append(x.In, place(t))
 		}
 		for i, t := range out {
-			if len(k.InPlace) <= i {
+			if at := slices.IndexFunc(k.InPlace, func(pair [2]int) bool { return pair[0] == i }); at >= 0 {
+				x.Out = append(x.Out, x.In[k.InPlace[at][1]])
+			} else {
 				x.Out = append(x.Out, place(t))
-				continue
 			}
-			x.Out = append(x.Out, x.In[k.InPlace[i][1]])
 		}
 		if n := k.ScratchOn(d.Caps(), attrs, in, out); n > 0 {
 			x.Scratch = place(gpu.Type{Shape: gpu.Shape{int(n+3) / 4}, DType: gpu.F32})
