@@ -178,6 +178,9 @@ func (p *Programs) smaller(s *Stage) (ok bool, err error) {
 // recompute sets the fewest layers, from the bottom, whose activations are computed again so that the stage fits; all of
 // them where it does not.
 func (p *Programs) recompute(s *Stage) (ok bool, err error) {
+	if len(s.Layers) == 0 {
+		return p.chunked(s)
+	}
 	n := 1 + sort.Search(len(s.Layers)-1, func(i int) bool { // the peak falls with every layer
 		if err == nil {
 			s.Recompute = i + 1
