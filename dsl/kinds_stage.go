@@ -116,8 +116,9 @@ var stageKind = Kind{Name: "stage", Repeat: true, Runs: true,
 			Doc: "Architecture to start; exactly one of `model` and `from`."},
 		{Name: "from", Ref: []string{"stage"}, Fixed: asDeclared, Group: "start",
 			Doc: "Stage to continue."},
-		{Name: "layers", Type: cty.Number, Whole: true, Min: at(1), Max: at(maxLayers),
-			Doc: "Layers of the first stage; default: the model's num_hidden_layers."},
+		{Name: "layers", Type: cty.Number, Whole: true, Min: at(0), Max: at(maxLayers),
+			Doc: "Layers of the first stage; default: the model's num_hidden_layers. With 0, embeddings, final norm and head are " +
+				"trained alone, and `grow \"random\"` adds the layers later."},
 		{Name: "freeze", Type: strings_,
 			Doc: "What not to train: `inherited` (the layers of the stage that `from` names), `embeddings`, " +
 				"`lm_head`, `norm` (the final norm), `layers:A-B`, or a pattern of parameter names."},
@@ -138,9 +139,10 @@ var stageKind = Kind{Name: "stage", Repeat: true, Runs: true,
 			Doc: "Seed of adapters, of growth at random positions, and of the noise of `neftune_noise_alpha`."},
 	},
 	Blocks: []Nested{
-		{Name: "grow", Label: []string{"interpolation", "stack", "copy", "midas", "random"},
+		{Name: "grow", Label: []string{"interpolation", "stack", "copy", "midas", "random", "opt_deus"},
 			Doc: "Adds layers to the model of `from`. `interpolation` puts each new layer between two " +
-				"neighbours; `copy` doubles a layer in place; `stack` repeats the layers on top; `midas` doubles the " +
+				"neighbours; `opt_deus` does so too, and first brings neurons and heads of the lower one into the order of " +
+				"those of the upper one that they are closest to; `copy` doubles a layer in place; `stack` repeats the layers on top; `midas` doubles the " +
 				"block of layers in the middle; `random` puts layers with fresh random weights on top.",
 			Attrs: []Attr{
 				{Name: "layers", Type: cty.Number, Whole: true, Min: at(1), Max: at(maxLayers), Required: true,
@@ -149,7 +151,7 @@ var stageKind = Kind{Name: "stage", Repeat: true, Runs: true,
 					OneOf: []string{"upper", "intermediate", "lower", "even", "random"},
 					Doc:   "Which gaps to fill, or for `copy` which layers to double; the others ignore it."},
 				{Name: "mix", Type: cty.Number, Min: at(0), Max: at(1), Default: num(0.5),
-					Doc: "Interpolation: new = (1-mix) below + mix above."},
+					Doc: "`interpolation` and `opt_deus`: new = (1-mix) below + mix above."},
 				{Name: "function_preserving", Type: cty.Bool, Default: cty.True,
 					Doc: "New layers start as the identity: what each adds to the residual stream is zero."},
 				{Name: "moments", Type: cty.String, Default: str("kept"), OneOf: []string{"kept", "zeroed", "mapped"},

@@ -34,7 +34,7 @@ var (
 	}
 	numHiddenLayers = Field{
 		Name: "num_hidden_layers", Doc: "Layers of the full model",
-		Needed: true, Free: true, Counts: true, Export: true, Min: at(1), Max: at(maxLayers),
+		Needed: true, Free: true, Counts: true, Export: true, Min: at(0), Max: at(maxLayers),
 		at: func(c *Config) any { return &c.NumHiddenLayers },
 	}
 	numAttentionHeads = Field{

@@ -94,7 +94,7 @@ func (m *Model) readFields(raw map[string]json.RawMessage, family *Architecture)
 	}
 	m.Fill(append(given, rotary...)...)
 	for _, p := range m.Check() {
-		if p.Attribute != numHiddenLayers.Name || m.NumHiddenLayers < 1 {
+		if p.Attribute != numHiddenLayers.Name || m.NumHiddenLayers < 0 {
 			return errors.New(p.What)
 		}
 	}

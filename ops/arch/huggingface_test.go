@@ -32,7 +32,7 @@ var numbers = []struct {
 }{
 	{"num_hidden_layers", json.RawMessage("1000000000000000"), ""}, // the weights beside it tell
 	{"num_hidden_layers", json.RawMessage("1e15"), "num_hidden_layers is 1e15, not a whole number"},
-	{"num_hidden_layers", json.RawMessage("0"), "num_hidden_layers is 0"},
+	{"num_hidden_layers", json.RawMessage("0"), ""},
 	{"num_hidden_layers", json.RawMessage("-1"), "num_hidden_layers is -1"},
 	{"num_hidden_layers", json.RawMessage("2.5"), "num_hidden_layers is 2.5, not a whole number"},
 	{"num_hidden_layers", "2", `num_hidden_layers is "2", not a whole number`},

@@ -91,7 +91,7 @@ func (m Model) Check() (ps []Problem) {
 	for _, f := range m.Arch.Fields {
 		if what, do := f.checkRange(m.Config); what != "" {
 			ps = append(ps, Problem{f.Name, what, do})
-			sound = sound && f.Name == numHiddenLayers.Name && m.NumHiddenLayers > 0
+			sound = sound && f.Name == numHiddenLayers.Name && m.NumHiddenLayers >= 0
 		}
 	}
 	if !sound {
@@ -207,7 +207,7 @@ func (m Model) WithLayers(n int) Model {
 }
 
 // Grown is a model with layers like those of m: layer i is of the kind of layer from[i], and is that layer itself if it is
-// kept. It differs from a model with as many layers where an architecture decides by a layer's place what it computes: a
+// kept; where from[i] is -1 it is of the kind of its place. It differs from a model with as many layers where an architecture decides by a layer's place what it computes: a
 // trained layer goes on computing what it did.
 func (m Model) Grown(from []int, kept func(i int) bool) Model {
 	c := m.Config
@@ -216,7 +216,7 @@ func (m Model) Grown(from []int, kept func(i int) bool) Model {
 	if m.Arch.Has(noRopeLayers.Name) {
 		c.NoRopeLayers = make([]int, len(from))
 		for i, j := range from {
-			if m.Rotates(j) {
+			if j < 0 && m.rotatesAt(i) || j >= 0 && m.Rotates(j) {
 				c.NoRopeLayers[i] = 1
 			}
 		}

@@ -3,9 +3,11 @@ package arch_test
 import (
 	"encoding/binary"
 	"math"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"stepflow/gpu"
@@ -356,6 +358,49 @@ func TestNewLayersAreTheIdentity(t *testing.T) {
 				t.Errorf("the gradient of %s reaches %g, that of the layer below %g", name, got, usual)
 			}
 		}
+	})
+}
+
+// TestPartsMayChangePlaces shuffles the parts of each layer: the logits stay.
+func TestPartsMayChangePlaces(t *testing.T) {
+	each(t, func(t *testing.T, _ string, x fixture) {
+		r := rand.New(rand.NewPCG(1, 2))
+		orders := make([][][]int, x.model.NumHiddenLayers) // of a layer, of a kind of parts
+		for l := range orders {
+			for _, parts := range x.model.Parts() {
+				var order []int
+				for range parts.Groups {
+					order = append(order, r.Perm(parts.Count)...)
+				}
+				orders[l] = append(orders[l], order)
+			}
+		}
+		shuffled := map[string]bool{}
+		weights := map[string][]float32{}
+		for _, p := range params(x.model) {
+			v, err := x.weights.Float32(p.Name)
+			must(t, err)
+			if weights[p.Name] = v; p.Layer < 0 {
+				continue
+			}
+			name := strings.TrimPrefix(p.Name, arch.LayerPrefix(p.Layer))
+			for i, parts := range x.model.Parts() {
+				if parts.Has(name) {
+					weights[p.Name] = parts.Permuted(name, p.Shape, weights[p.Name], orders[p.Layer][i])
+				}
+			}
+			shuffled[name] = shuffled[name] || !slices.Equal(v, weights[p.Name])
+		}
+		for name, is := range shuffled {
+			if fixed := strings.Contains(name, "layernorm") || strings.Contains(name, "o_proj.bias") ||
+				strings.Contains(name, "down_proj.bias") || x.model.Arch.Features.QKNorm == arch.QKNormPerHead && strings.Contains(name, "_norm."); is == fixed {
+				t.Errorf("%s was shuffled: %t", name, is)
+			}
+		}
+		_, batch, seq := x.ids(t, "ids")
+		run := start(t, machines["cpu"](t), x.model, batch, seq, func(name string) []float32 { return weights[name] })
+		run.compute(x)
+		near(t, "logits", run.get("logits"), x.floats(t, "logits"), 1e-5)
 	})
 }
 

@@ -68,10 +68,13 @@ func (c Config) Rotates(i int) bool {
 	switch {
 	case len(c.NoRopeLayers) > 0:
 		return c.NoRopeLayers[i] != 0
-	case c.NoRopeLayerInterval > 0:
-		return (i+1)%c.NoRopeLayerInterval != 0
 	}
-	return true
+	return c.rotatesAt(i)
+}
+
+// rotatesAt reports whether a layer rotates q and k by its place, without a list.
+func (c Config) rotatesAt(i int) bool {
+	return c.NoRopeLayerInterval <= 0 || (i+1)%c.NoRopeLayerInterval != 0
 }
 
 // skipsRope reports whether a layer rotates nothing.

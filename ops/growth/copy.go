@@ -9,7 +9,7 @@ func double(s Spec, n int) (added []inserted, err error) {
 		return nil, fmt.Errorf("copy doubles each layer at most once, and there are %d: %w", n, err)
 	}
 	for _, i := range layers {
-		added = append(added, inserted{i, []Source{{i, 1}}})
+		added = append(added, inserted{above: i, from: []Source{{i, 1}}})
 	}
 	return added, nil
 }

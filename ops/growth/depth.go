@@ -19,14 +19,18 @@ type Source struct {
 type Layer struct {
 	ID   string
 	Old  int      // its index in the smaller model; -1 if it is new
-	Like int      // the layer of the smaller model whose kind it has, such as one with a sliding window
+	Like int      // the layer of the smaller model whose kind it has, such as one that rotates nothing; -1 for that of its place
 	From []Source // of a new layer; none where it starts as a fresh model's layers do
+
+	aligned *alignment // of the first source with the second one; nil for none
 }
 
-// inserted is a new layer and the index of the old layer that it stands above.
+// inserted is a new layer and the index of the old layer that it stands above; -1 for none.
 type inserted struct {
 	above int
 	from  []Source
+	// aligned says that the first source is brought into the order of the second one.
+	aligned bool
 }
 
 // momentRules say what becomes of the optimizer states of old parameters, and of new ones that are made of old ones.
@@ -43,12 +47,17 @@ func depth(place func(s Spec, n int) ([]inserted, error)) func(Spec, Model) (Map
 		if s.Layers < 1 {
 			return Map{}, fmt.Errorf("grows by %d layers: add at least 1", s.Layers)
 		}
-		if len(m.Layers) == 0 {
-			return Map{}, fmt.Errorf("a model without layers has none to make new ones of")
+		if len(m.Layers) == 0 && s.Method != "random" {
+			return Map{}, fmt.Errorf("a model without layers has none to make new ones of: grow \"random\" makes layers of none")
 		}
 		added, err := place(s, len(m.Layers))
 		if err != nil {
 			return Map{}, err
+		}
+		if slices.ContainsFunc(added, func(x inserted) bool { return x.aligned }) {
+			if err := m.tooMany(); err != nil {
+				return Map{}, err
+			}
 		}
 		return m.deepen(added, s)
 	}
@@ -103,6 +112,9 @@ func (m Model) terms(p ops.Param, l Layer) (terms []Term) {
 	for _, f := range l.From {
 		terms = append(terms, Term{From: m.Layers[f.Layer] + name, Weight: f.Weight})
 	}
+	if l.aligned != nil {
+		terms[0].order = l.aligned
+	}
 	return terms
 }
 
@@ -110,12 +122,17 @@ func (m Model) terms(p ops.Param, l Layer) (terms []Term) {
 func (m Model) insert(added []inserted) []Layer {
 	layers := make([]Layer, 0, len(m.Layers)+len(added))
 	made := 0
-	for i, id := range m.Layers {
-		layers = append(layers, Layer{ID: id, Old: i, Like: i})
+	for i := -1; i < len(m.Layers); i++ {
+		if i >= 0 {
+			layers = append(layers, Layer{ID: m.Layers[i], Old: i, Like: i})
+		}
 		for ; made < len(added) && added[made].above == i; made++ {
-			x := Layer{ID: fmt.Sprintf("%s.%d", m.Prefix, made), Old: -1, Like: i, From: added[made].from}
+			x := Layer{ID: fmt.Sprintf("%s.%d", m.Prefix, made), Old: -1, Like: -1, From: added[made].from}
 			if len(x.From) > 0 {
 				x.Like = x.From[0].Layer
+			}
+			if added[made].aligned {
+				x.aligned = m.align(x.From[0].Layer, x.From[1].Layer)
 			}
 			layers = append(layers, x)
 		}

@@ -19,7 +19,7 @@ type Spec struct {
 	Method             string  // a row of operators, such as "interpolation" or "stack"
 	Layers             int     // how many to add
 	Position           string  // a row of positions: which gaps or layers
-	Mix                float64 // interpolation: new = (1-mix) below + mix above
+	Mix                float64 // interpolation, opt_deus: new = (1-mix) below + mix above
 	FunctionPreserving bool    // what ends a residual branch of a new layer is zero, so that the layer is the identity
 	Moments            string  // a row of momentRules; "" stands for "kept"
 	Seed               uint64  // of position "random"
@@ -33,6 +33,7 @@ var operators = map[string]func(Spec, Model) (Map, error){
 	"copy":          depth(double),
 	"midas":         depth(midas),
 	"random":        depth(random),
+	"opt_deus":      depth(optDeUS),
 }
 
 // Config holds the fields of a model's configuration that growth changes, by their names in config.json, such as
@@ -48,6 +49,7 @@ type Model struct {
 	Declare func(changed Config, layers []string) []ops.Param
 	// ResidualOutput reports whether a layer adds to the residual stream through the parameter; nil for none.
 	ResidualOutput func(ops.Param) bool
+	Parts          []ops.Parts // what may change places in a layer
 	// Init returns the first value of a parameter of a layer that is made of none.
 	Init func(ops.Param) []float32
 }

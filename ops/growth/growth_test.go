@@ -74,6 +74,7 @@ func TestOperators(t *testing.T) {
 		{Spec{Method: "interpolation", Layers: 4, Position: "even", Mix: 0.5},
 			"a (0.5*0+0.5*1) b (0.5*1+0.5*2) c (0.5*2+0.5*3) d (0.5*3+0.5*4) e"},
 		{Spec{Method: "copy", Layers: 2, Position: "upper"}, "a b c d (1*3) e (1*4)"},
+		{Spec{Method: "opt_deus", Layers: 2, Position: "upper", Mix: 0.5}, "a b c (0.5*2+0.5*3) d (0.5*3+0.5*4) e"},
 		{Spec{Method: "midas", Layers: 1}, "a b c (1*2) d e"},
 		{Spec{Method: "midas", Layers: 2}, "a b c (1*1) (1*2) d e"},
 		{Spec{Method: "midas", Layers: 5}, "a b c d e (1*0) (1*1) (1*2) (1*3) (1*4)"},

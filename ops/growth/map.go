@@ -40,6 +40,7 @@ type Term struct {
 	Rows, Cols Range  // the part of it that is taken
 	Row, Col   int    // where that part starts in the new parameter; 0 on an axis that is taken whole
 	Weight     float64
+	order      *alignment // brings the whole parameter into another order first; nil for none
 }
 
 // Range is the indices from Lo to Hi, Hi excluded. The zero Range is a whole axis, which has then the same extent in
@@ -112,6 +113,18 @@ func (r Range) check(axis string, o ops.Param, at, old, grown int) error {
 // Value computes a parameter of the larger model, row-major; read returns a parameter of the smaller one.
 func (m Map) Value(p ops.Param, read func(old ops.Param) ([]float32, error)) ([]float32, error) {
 	r := m.Rules[p.ID]
+	for _, t := range r.Terms {
+		if t.order != nil {
+			if err := t.order.solve(read); err != nil {
+				return nil, fmt.Errorf("growing %s: %w", p.Name, err)
+			}
+		}
+	}
+	return m.value(p, r, read)
+}
+
+// value computes a parameter, or a state of one, of what read returns.
+func (m Map) value(p ops.Param, r Rule, read func(old ops.Param) ([]float32, error)) ([]float32, error) {
 	switch {
 	case r.keeps(p.ID):
 		return m.read(p, r.Terms[0], read)
@@ -128,6 +141,9 @@ func (m Map) Value(p ops.Param, read func(old ops.Param) ([]float32, error)) ([]
 			return nil, err
 		}
 		o := m.old[t.From]
+		if t.order != nil {
+			x = t.order.apply(o, x)
+		}
 		t.add(v, x, p.Shape.Cols(), o.Shape.Rows(), o.Shape.Cols())
 	}
 	return v, nil
@@ -167,7 +183,8 @@ func (t Term) add(v, x []float32, width, rows, cols int) {
 func (m Map) Unchanged(p ops.Param) bool { return m.Rules[p.ID].keeps(p.ID) }
 
 // State computes one buffer of the optimizer state of a parameter of the larger model, such as its first moment; read
-// returns the same buffer of a parameter of the smaller one. It is nil where the state starts as zero.
+// returns the same buffer of a parameter of the smaller one. It is nil where the state starts as zero. What is aligned needs
+// Value first, which finds the order in the weights.
 func (m Map) State(p ops.Param, read func(old ops.Param) ([]float32, error)) ([]float32, error) {
 	switch r := m.Rules[p.ID]; r.State {
 	case StateZero:
@@ -175,7 +192,7 @@ func (m Map) State(p ops.Param, read func(old ops.Param) ([]float32, error)) ([]
 	case StateKept: // whatever its shape
 		return read(m.old[r.Terms[0].From])
 	}
-	return m.Value(p, read)
+	return m.value(p, m.Rules[p.ID], read)
 }
 
 // KeepsState reports whether a parameter of the larger model has the optimizer state of the old one of its id, bit for bit.

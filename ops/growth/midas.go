@@ -16,7 +16,7 @@ func midas(s Spec, n int) (added []inserted, err error) {
 		first = ((k+1)/2 - 1) * b
 	}
 	for i := first; i < first+b; i++ {
-		added = append(added, inserted{first + b - 1, []Source{{i, 1}}})
+		added = append(added, inserted{above: first + b - 1, from: []Source{{i, 1}}})
 	}
 	return added, nil
 }

@@ -3,6 +3,7 @@
 package peft
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"path"
@@ -107,7 +108,8 @@ func (s Spec) Match(params []ops.Param, candidate func(ops.Param) bool) ([]Adapt
 	}
 	for i, t := range s.TargetModules {
 		if !used[i] {
-			return nil, fmt.Errorf("target_modules: %q matches no linear layer; there are %s", t, strings.Join(modules(params), ", "))
+			return nil, fmt.Errorf("target_modules: %q matches no linear layer; there are %s", t,
+				cmp.Or(strings.Join(modules(params), ", "), "none"))
 		}
 	}
 	return list, nil

@@ -6,6 +6,7 @@
 package llamacpp
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"strings"
@@ -49,6 +50,8 @@ func CheckModel(m arch.Model) error {
 	}
 	usual := m.HiddenSize / m.NumAttentionHeads
 	switch {
+	case m.NumHiddenLayers == 0:
+		return errors.New("llama.cpp runs no model without layers")
 	case m.AttentionBias && !f.biases:
 		return refuse("has no bias on the output projection of attention: attention_bias cannot be true")
 	case m.MLPBias && !f.biases:

@@ -10,8 +10,8 @@ import (
 func (s *Stage) Continue(from *Stage, spec *growth.Spec) (err error) {
 	s.From = from
 	small := growth.Model{Layers: from.LayerIDs(), Params: from.Params, Prefix: s.LayerPrefix(),
-		ResidualOutput: from.Model.ResidualOutput,
-		Init:           func(p ops.Param) []float32 { return s.Model.Init(p, s.Seed) },
+		ResidualOutput: from.Model.ResidualOutput, Parts: from.Model.Parts(),
+		Init: func(p ops.Param) []float32 { return s.Model.Init(p, s.Seed) },
 		Declare: func(changed growth.Config, layers []string) []ops.Param {
 			return from.Model.With(changed).Declare(layers)
 		}}

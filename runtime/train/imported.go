@@ -38,7 +38,7 @@ func Moments(dir string, layers int) (s *trainstate.State, why string, err error
 	}
 	s, err = trainstate.Read(dir)
 	switch {
-	case errors.Is(err, fs.ErrNotExist) || err == nil && len(s.Layers) == 0:
+	case errors.Is(err, fs.ErrNotExist) || err == nil && len(s.Layers) == 0 && layers > 0:
 		return nil, fmt.Sprintf("%s does not say whose %s is", checkpoint.TrainerFile, checkpoint.OptimizerFile), nil
 	case err != nil:
 		return nil, "", err

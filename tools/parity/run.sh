@@ -53,6 +53,8 @@ STEPFLOW_ORACLE=$tmp/oracle go test -count=1 -timeout 30m -run TestOracle -v ./r
 "$py" -c 'import bitsandbytes' 2>/dev/null || "$venv/bin/pip" install -q bitsandbytes
 "$py" tools/parity/narrow_fixture.py -check ops/optim/testdata/narrow.json
 "$py" tools/parity/quantized_fixture.py -check gpu/testdata/bitsandbytes.json
+"$py" -c 'import ot' 2>/dev/null || "$venv/bin/pip" install -q pot scipy
+"$py" tools/parity/opt_deus_fixture.py -check ops/growth/testdata/opt_deus.json
 mkdir "$tmp/llama"
 "$py" tools/parity/llama_fixture.py "$tmp/llama"
 "$py" tools/parity/quantized_lora_fixture.py runtime/train/testdata/parity/untied_gqa "$tmp/llama/untied_gqa"

@@ -118,6 +118,9 @@ func layerRange(s string, n int) (lo, hi int, err error) {
 	if two {
 		hi, err2 = strconv.Atoi(b)
 	}
+	if n == 0 {
+		return 0, 0, fmt.Errorf("layers:%s: the stage has no layers", s)
+	}
 	if err1 != nil || err2 != nil || lo < 0 || hi < lo || hi >= n {
 		return 0, 0, fmt.Errorf("layers:%s is not a range of the layers 0 to %d; write layers:0-%d", s, n-1, n-1)
 	}

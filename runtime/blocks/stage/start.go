@@ -36,6 +36,10 @@ func (s *Stage) start(p *blocks.Planned, d *dsl.Decoded) (*model.Model, hcl.Diag
 		if diags := deeper(d, m.Model, n); diags.HasErrors() {
 			return nil, diags
 		}
+		if n == 0 && len(m.NoRopeLayers)+len(m.LayerNormDepths) > 0 {
+			return nil, hcl.Diagnostics{d.Error("layers", "Forgotten layers", fmt.Sprintf("%s lists what each of its layers is, and a stage "+
+				"without layers passes none of it on to those that grow later. Start with at least one layer, or leave the list out.", m.Addr))}
+		}
 		p.Hashed["layers"] = strconv.Itoa(n)
 		s.Model, s.Seed, s.Init = m.WithLayers(n), m.Seed, m.Folder
 		if len(m.NoRopeLayers) > 0 && n < m.NumHiddenLayers {
