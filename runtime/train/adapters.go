@@ -132,10 +132,18 @@ func (t *trainer) keepAdapters() error {
 
 // masters lists what keepAdapters holds, without its bytes.
 func (t *trainer) masters() (list []checkpoint.Tensor) {
-	_, adapters := t.stage.Peft.Apart(t.stage.Adapters)
+	_, adapters := t.stage.Exported()
 	for _, p := range peft.Params(adapters) {
 		list = append(list, checkpoint.Tensor{Name: checkpoint.AdapterPrefix + p.Name, Shape: p.Shape,
 			DType: t.named(t.master(p)).Tensor().DType})
 	}
 	return list
+}
+
+// adaptersIn names the file of a result that holds the adapters as keepAdapters keeps them.
+func adaptersIn(s *program.Stage) string {
+	if s.KeepApart {
+		return checkpoint.AdapterFile
+	}
+	return checkpoint.MergedAdapterFile
 }

@@ -38,11 +38,7 @@ func (t *trainer) save(dir string, files []checkpoint.Part, final bool) (id stri
 		parts = append(parts, checkpoint.Tensors(checkpoint.AdapterFile, adapter))
 	}
 	if final && len(t.merged) > 0 {
-		name := checkpoint.MergedAdapterFile
-		if t.stage.KeepApart {
-			name = checkpoint.AdapterFile
-		}
-		parts = append(parts, checkpoint.Tensors(name, t.merged))
+		parts = append(parts, checkpoint.Tensors(adaptersIn(t.stage), t.merged))
 	}
 	return checkpoint.Write(dir, parts)
 }

@@ -23,7 +23,7 @@ func Sizes(s *program.Stage, final bool) map[string]int64 {
 		sizes[checkpoint.AdapterFile] = checkpoint.TensorsSize(adapter)
 	}
 	if final && s.KeepsAdapters() {
-		sizes[checkpoint.MergedAdapterFile] = checkpoint.TensorsSize(t.masters())
+		sizes[adaptersIn(s)] = checkpoint.TensorsSize(t.masters())
 	}
 	return sizes
 }

@@ -51,7 +51,13 @@ func (r *result) Raw(name string) ([]byte, string, error) {
 
 // Pieces reads the bytes of a weight as checkpoint.File.Pieces does.
 func (r *result) Pieces(name string, f func(b []byte, from int) error) error {
-	return r.weights.Pieces(name, func(b []byte, from int) error { return f(r.folded(name, b, nil), from) })
+	return r.weights.Pieces(name, func(b []byte, from int) error {
+		b, _, err := r.made(name, int64(from), b, "", nil)
+		if err != nil {
+			return err
+		}
+		return f(b, from)
+	})
 }
 
 // Elements returns n elements of a weight from element from on, row-major.
