@@ -43,15 +43,16 @@ func openResult(dir string, s *stage.Stage) (*result, error) {
 	return r, nil
 }
 
-// Raw returns the bytes of a weight, and its element type.
-func (r *result) Raw(name string) ([]byte, string, error) {
-	b, dtype, err := r.weights.Raw(name)
-	return r.made(name, 0, b, dtype, err)
-}
-
-// Pieces reads the bytes of a weight as checkpoint.File.Pieces does.
+// Pieces reads the bytes of a weight as checkpoint.File.Pieces does. One that an adapter may be merged into comes whole.
 func (r *result) Pieces(name string, f func(b []byte, from int) error) error {
-	return r.weights.Pieces(name, func(b []byte, from int) error { return f(r.folded(name, b, nil), from) })
+	if r.adapter == nil {
+		return r.weights.Pieces(name, func(b []byte, from int) error { return f(r.folded(name, b, nil), from) })
+	}
+	b, dtype, err := r.weights.Raw(name)
+	if b, _, err = r.made(name, 0, b, dtype, err); err != nil {
+		return err
+	}
+	return f(b, 0)
 }
 
 // Elements returns n elements of a weight from element from on, row-major.
