@@ -27,7 +27,7 @@ import (
 	"stepflow/runtime/program"
 )
 
-var whole = flag.Bool("whole", false, "try every combination of the first eight axes, not only each pair of choices")
+var whole = flag.Bool("whole", false, "try every combination of the first six axes, not only each pair of choices")
 
 // axis is something that a stage chooses. Each choice has what it writes into the stage, and what it is to the table of
 // package compatibility.
@@ -47,7 +47,6 @@ type choice struct {
 // axes are those of the issue: method, precision, update, growth, how frozen weights are stored, adapters; and others.
 var axes = []axis{
 	{"optimizer", optimizerChoices()},
-	{"states", stateChoices()},
 	{"precision", []choice{
 		{name: "fp32", stage: `precision = "fp32"`, setup: compatibility.Setup{"precision": {"fp32"}}},
 		{name: "bf16", stage: `precision = "bf16"`, setup: compatibility.Setup{"precision": {"bf16"}}},
@@ -56,7 +55,6 @@ var axes = []axis{
 	}},
 	{"update", wordChoices("train", "update", "separate", "fused")},
 	{"growth", growthChoices()},
-	{"moments", momentChoices()},
 	{"frozen", []choice{
 		{name: "nothing", setup: compatibility.Setup{"freeze": {compatibility.Nothing}}},
 		{name: "inherited", stage: `freeze = ["inherited"]`, setup: compatibility.Setup{"freeze": {"inherited"}}},
@@ -78,6 +76,8 @@ var axes = []axis{
 	{"accumulation", wordChoices("train", "accumulate_dtype", "auto", "fp32", "bf16")},
 	{"recomputation", wordChoices("train", "activation_checkpointing", "none", "block")},
 	{"merge", []choice{{name: "merged"}, {name: "apart", stage: "merge = false", setup: compatibility.Setup{"merge": {"false"}}}}},
+	{"moments", momentChoices()},
+	{"states", stateChoices()},
 }
 
 // stateChoices are the types of moments.
@@ -218,10 +218,10 @@ func pairs(rng *rand.Rand) (list []combination) {
 	return list
 }
 
-// product lists every combination of the first eight axes, with choices on the others that are drawn.
+// product lists every combination of the first six axes, with choices on the others that are drawn.
 func product(rng *rand.Rand) (list []combination) {
 	list = []combination{random(rng)}
-	for i := range 8 {
+	for i := range 6 {
 		var longer []combination
 		for _, c := range list {
 			for x := range axes[i].choices {
@@ -317,18 +317,19 @@ func source(list []combination) string {
 		for j, x := range axes {
 			k := x.choices[c[j]]
 			stage, train, attrs = append(stage, k.stage), append(train, k.train), append(attrs, k.optimizer)
-			if m := k.setup["moments"]; m != nil {
-				grow := &stage[len(stage)-2] // the axis before
-				*grow = strings.Replace(*grow, "layers = 1 }", fmt.Sprintf("\nlayers = 1\nmoments = %q\n}", m[0]), 1)
+			for _, m := range k.setup["moments"] { // growth is on an axis before
+				for i := range stage {
+					stage[i] = strings.Replace(stage[i], "layers = 1 }", fmt.Sprintf("\nlayers = 1\nmoments = %q\n}", m), 1)
+				}
 			}
 		}
 		o := named(axes[0].choices[c[0]].setup["optimizer"][0], strings.Join(attrs, "\n"))
 		if !strings.Contains(strings.Join(stage, ""), "model =") {
-			base := fmt.Sprintf("base_%s_%s", strings.NewReplacer(".", "_").Replace(o), axes[2].choices[c[2]].setup["precision"][0])
+			base := fmt.Sprintf("base_%s_%s", strings.NewReplacer(".", "_").Replace(o), axes[1].choices[c[1]].setup["precision"][0])
 			if !bases[base] {
 				bases[base] = true
 				fmt.Fprintf(&b, "stage %q {\nmodel = model.llama.m\nlayers = 2\n%s\ntrain { optimizer = %s }\n}\n", base,
-					axes[2].choices[c[2]].stage, o)
+					axes[1].choices[c[1]].stage, o)
 			}
 			stage = append(stage, "from = stage."+base)
 		}
