@@ -139,7 +139,7 @@ campaign: build ## attack runs for a minute: kills, faults, damage, races (Linux
 bench: ## Go benchmarks of the hot paths
 	go test -run=XXX -bench=. ./...
 
-bench-peers: ## matrix products and training steps against OpenBLAS, oneDNN and PyTorch (needs Python and PyPI)
+bench-peers: ## products and training steps against OpenBLAS, oneDNN, PyTorch and libraries that save memory (needs Python and PyPI)
 	bench/run.sh
 
 parity: ## remake the fixtures with transformers, torch, peft, tokenizers and compare (needs Python and PyPI)
