@@ -33,7 +33,7 @@ type Forecast struct {
 	Trained float64    `json:"law_trained_loss"` // if only those that train count
 	Whole   float64    `json:"law_whole_loss"`   // of the full model trained at once
 	Other   float64    `json:"other_constants_loss"`
-	Guess   float64    `json:"guessing_loss"` // of a model that knows nothing
+	Guess   float64    `json:"guessing_loss"`  // of a model that knows nothing
 	Runs    []Run      `json:"runs,omitempty"` // finished ones
 	Loss    float64    `json:"loss"`           // Law, moved by how far the runs were from it in the mean
 	Between [2]float64 `json:"between"`        // 95 % of such runs; zeros where fewer than two runs tell

@@ -26,8 +26,8 @@ func (x *Device) refuse(d *dsl.Decoded) (string, error) {
 		return "", err
 	}
 	if near == nil {
-		return text + fmt.Sprintf(" With any memory there is none: a stage adds at least one layer, and with growth = \"interpolation\" "+
-			"at most one between two. Change stages, which may be up to %d.", layers), nil
+		return text + fmt.Sprintf(" With any memory there is none: a stage adds at least one layer, and with growth = %q "+
+			"at most one between two. Change stages, which may be up to %d.", bounded, layers), nil
 	}
 	text += fmt.Sprintf(" The nearest takes %s (%d bytes), %s too much: layers %v, with %s.", dsl.FormatBytes(near.peak), near.peak,
 		dsl.FormatBytes(near.peak-x.Limit), near.split, near.how)
