@@ -58,9 +58,10 @@ func TestResultIsFolded(t *testing.T) {
 			}
 			want = gpu.Float32Bytes(v, gpu.BF16)
 		}
-		got, dtype, err := r.Raw(p.Name)
-		if err != nil || dtype != "BF16" || !bytes.Equal(got, want) {
-			t.Errorf("%s: %x of %s, %v, not %x", p.Name, got, dtype, err, want)
+		var got []byte
+		err := r.Pieces(p.Name, func(b []byte, _ int) error { got = append(got, b...); return nil })
+		if err != nil || !bytes.Equal(got, want) {
+			t.Errorf("%s: %x, %v, not %x", p.Name, got, err, want)
 		}
 		if got, _, err := r.Elements(p.Name, 1, 2); err != nil || !bytes.Equal(got, want[2:6]) {
 			t.Errorf("two elements of %s: %x, %v, not %x", p.Name, got, err, want[2:6])
