@@ -43,12 +43,6 @@ func openResult(dir string, s *stage.Stage) (*result, error) {
 	return r, nil
 }
 
-// Raw returns the bytes of a weight, and its element type.
-func (r *result) Raw(name string) ([]byte, string, error) {
-	b, dtype, err := r.weights.Raw(name)
-	return r.made(name, 0, b, dtype, err)
-}
-
 // Pieces reads the bytes of a weight as checkpoint.File.Pieces does.
 func (r *result) Pieces(name string, f func(b []byte, from int) error) error {
 	return r.weights.Pieces(name, func(b []byte, from int) error {
