@@ -1,11 +1,13 @@
 package train
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
 	"testing"
 
+	"stepflow/gpu"
 	"stepflow/ops/arch"
 	"stepflow/runtime/checkpoint"
 	"stepflow/runtime/program"
@@ -79,5 +81,18 @@ func TestPhases(t *testing.T) {
 		if got.Arena = 0; got != want {
 			t.Errorf("from step %d: %+v, want %+v", from, got, want)
 		}
+	}
+}
+
+// TestResultsAreAsPlanned: the result of a stage with adapters, which are merged, or kept apart as they are.
+func TestResultsAreAsPlanned(t *testing.T) {
+	for _, apart := range []bool{false, true} {
+		tr, _, dir := narrowTrainer(t, gpu.NF4, func(s *program.Stage) { s.KeepApart = apart })
+		tr.stage.Init = dir // which other programs have
+		must(t, tr.keepAdapters())
+		out := filepath.Join(t.TempDir(), "result")
+		_, err := tr.save(out, nil, true)
+		must(t, err)
+		asPlanned(t, fmt.Sprintf("apart %t", apart), tr, out, true)
 	}
 }
