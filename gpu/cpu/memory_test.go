@@ -24,7 +24,7 @@ func TestMemoryHeedsControlGroups(t *testing.T) {
 			"sys/fs/cgroup/memory/x/memory.limit_in_bytes": "1073741824\n",
 			"sys/fs/cgroup/memory/x/memory.usage_in_bytes": "536870912\n"}, 1 << 30, 512 << 20},
 		"more than the machine": {map[string]string{"sys/fs/cgroup/memory.max": "9223372036854771712\n"}, 16 << 30, 8 << 30},
-		"used up": {map[string]string{"sys/fs/cgroup/memory.max": "1024\n", "sys/fs/cgroup/memory.current": "4096\n"}, 1024, 1},
+		"used up":               {map[string]string{"sys/fs/cgroup/memory.max": "1024\n", "sys/fs/cgroup/memory.current": "4096\n"}, 1024, 1},
 	} {
 		root := t.TempDir()
 		put := func(name, text string) {
