@@ -210,8 +210,12 @@ func TestEmptyLists(t *testing.T) {
 			if _, problem := a.check(empty, a.Type, false); problem != a.Name+want+"." {
 				t.Errorf("%s.%s = []: %q", name, a.Name, problem)
 			}
-			if _, problem := a.check(cty.TupleVal([]cty.Value{cty.StringVal("x")}), a.Type, false); problem != "" {
-				t.Errorf("%s.%s = [\"x\"]: %q", name, a.Name, problem)
+			one := cty.StringVal("x")
+			if a.Type.Equals(cty.List(strings_)) {
+				one = cty.TupleVal([]cty.Value{one})
+			}
+			if _, problem := a.check(cty.TupleVal([]cty.Value{one}), a.Type, false); problem != "" {
+				t.Errorf("%s.%s = [%#v]: %q", name, a.Name, one, problem)
 			}
 		}
 		for _, b := range blocks {
