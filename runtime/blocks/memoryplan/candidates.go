@@ -30,7 +30,7 @@ type candidate struct {
 func searches(p *blocks.Planned, d *dsl.Decoded, target *model.Model) (list []candidate, diags hcl.Diagnostics) {
 	base := search{programs: p.World.Programs.On(0), model: target.Model, dtype: program.Precisions[d.Str("precision")],
 		seq: d.Int("sequence_length"), batch: d.Int("batch_size"), method: bounded, position: cmp.Or(d.Str("position"), "upper"),
-		room: growth.Gaps}
+		room: growth.Gaps, spent: new(int)}
 	if d.Str("growth") == "any" {
 		base.method, base.room = "stack", growth.Unbounded
 	}

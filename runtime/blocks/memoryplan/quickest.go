@@ -215,7 +215,7 @@ const likely = 3
 // the way that would be shortest, until all of it is. least are its operations, and gap is by which share another split may have fewer operations, 0 if
 // none has. It ends early once it has asked for the sizes of programs with most layers.
 func (q *search) quickest(limit int64, largest []int, most int) (best []int, gap, least float64, err error) {
-	stages, start := len(largest), q.spent
+	stages, start := len(largest), *q.spent
 	best = largest
 	if least, err = q.work(best, limit); err != nil {
 		return nil, 0, 0, err
@@ -240,7 +240,7 @@ func (q *search) quickest(limit int64, largest []int, most int) (best []int, gap
 		if err != nil || way == nil || bound >= least {
 			return best, 0, least, err
 		}
-		if q.spent-start > most {
+		if *q.spent-start > most {
 			return best, least/bound - 1, least, nil
 		}
 		n, err := q.work(way, limit)
@@ -294,6 +294,9 @@ func (q *search) shortest(stages int, limit int64, told func(shape, int, int64) 
 		return least
 	}
 	layers := q.model.NumHiddenLayers
+	if err := q.spend(layers * layers / 2000); err != nil { // what it takes, beside programs
+		return nil, 0, err
+	}
 	type end struct {
 		sum  float64
 		last int // stage's layers

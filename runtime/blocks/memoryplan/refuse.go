@@ -1,6 +1,7 @@
 package memoryplan
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"strings"
@@ -22,6 +23,9 @@ func (x *Device) refuse(d *dsl.Decoded) (string, error) {
 	}
 	text += "), with micro-batches as small and as many layers computed again as can be."
 	near, err := x.nearest(stages)
+	if errors.Is(err, errEndless) {
+		return text + " What the smallest plan takes would take too long to find. Raise device_memory, or shrink the model.", nil
+	}
 	if err != nil {
 		return "", err
 	}

@@ -2,7 +2,7 @@ package memoryplan
 
 import (
 	"cmp"
-	"fmt"
+	"errors"
 	"math"
 	"slices"
 
@@ -29,6 +29,7 @@ type search struct {
 	position  string
 	room      growth.Room
 	options   []option // what may be chosen from, the preferred one first
+	spent     *int     // layers of the programs whose size was asked for, of all searches of a plan
 
 	known // what was found out
 }
@@ -75,14 +76,17 @@ func (q *search) begin() {
 	}
 }
 
-// most layers of programs whose size a search asks for before it gives up: about a minute's work.
-const mostSpent = 60_000
+// mostSpent is how many layers of programs a plan asks for the sizes of before it gives up: about half a minute's work.
+const mostSpent = 15_000
+
+// errEndless is the error of a search that would take too long.
+var errEndless = errors.New("the search would take too long: let the block choose from fewer values, say how many stages there are, or " +
+	"plan a model with fewer layers")
 
 // spend counts the layers of programs.
 func (q *search) spend(layers int) error {
-	if q.spent += layers; q.spent > mostSpent {
-		return fmt.Errorf("the search for %d layers was given up after %d programs: allow fewer alternatives, updates, freezes and "+
-			"frozen_dtypes, or say how many stages there are", q.model.NumHiddenLayers, q.programs.Sized())
+	if *q.spent += layers; *q.spent > mostSpent {
+		return errEndless
 	}
 	return nil
 }
