@@ -322,7 +322,7 @@ func TestSnippets(t *testing.T) {
 	for _, c := range []struct{ capabilities, after, label, want string }{
 		{can, "{\n  ", "precision", "stage \"a\" {\n  precision = \"${1|fp32,bf16|}\"$0\n}\nopt\n"},
 		{can, "{\n  ", "grow",
-			"stage \"a\" {\n  grow \"${1|interpolation,stack,copy,midas,random|}\" {\n  layers = $2\n  $0\n}\n}\nopt\n"},
+			"stage \"a\" {\n  grow \"${1|interpolation,stack,copy,midas,random,opt_deus|}\" {\n  layers = $2\n  $0\n}\n}\nopt\n"},
 		{can, "opt", "optimizer",
 			"stage \"a\" {\n  \n}\noptimizer \"${1|adamw,muon,scale,apollo,apollo_mini,galore,adafactor|}\" \"${2:name}\" {\n  learning_rate = $3\n  $0\n}\n"},
 		{"", "{\n  ", "precision", "stage \"a\" {\n  precision = \n}\nopt\n"},

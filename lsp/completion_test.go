@@ -67,7 +67,7 @@ var completions = []struct{ name, text, first, also, not string }{
 	{"by type", "optimizer \"muon\" \"m\" {\n  ˇ\n}\n", "learning_rate", "momentum", "betas"},
 	{"types", "data ˇ", "bin conversations fineweb_edu jsonl mixture parquet text", "", ""},
 	{"types in quotes", "data \"fineˇ", "", "fineweb_edu text", ""},
-	{"types of nested blocks", "stage \"b\" {\n  grow \"ˇ\" {\n}\n}\n", "copy interpolation midas random stack", "", ""},
+	{"types of nested blocks", "stage \"b\" {\n  grow \"ˇ\" {\n}\n}\n", "copy interpolation midas opt_deus random stack", "", ""},
 	{"no names", "stage \"ˇ\" {\n}\n", "", "", "seed"},
 	{"one of", "stage \"b\" {\n  precision = ˇ\n}\n", `"fp32" "bf16"`, "var.tokens", ""},
 	{"one of, in quotes", "stage \"b\" {\n  precision = \"ˇ\"\n}\n", "fp32 bf16", "", "var.tokens"},

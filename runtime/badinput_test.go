@@ -37,7 +37,7 @@ func TestBadInput(t *testing.T) {
 		{"unreadable data", `"d.jsonl"`, `"nothing/*.jsonl"`, []string{"Unreadable data", "nothing/*.jsonl matches no file"}},
 		{"heads", "hidden_size             = 16", "hidden_size             = 17", []string{"Impossible model", "17 is not divisible by num_attention_heads 2"}},
 		{"kv heads", "num_attention_heads     = 2", "num_attention_heads     = 4", []string{"Impossible model", "num_attention_heads 4 is not divisible by num_key_value_heads 3"}},
-		{"no layers", "layers    = 3", "layers    = 0", []string{"layers is 0; the least is 1"}},
+		{"fewer than no layers", "layers    = 3", "layers    = -1", []string{"layers is -1; the least is 0"}},
 		{"fraction of a layer", "layers    = 3", "layers    = 2.5", []string{"whole number"}},
 		{"another model", "from      = stage.one", "from      = stage.one\n  model = model.llama.other", []string{"Another model", "hidden_size of model.llama.other differs"}},
 		{"both layers and from", "from      = stage.one", "from      = stage.one\n  layers = 5", []string{"add some with a grow block"}},

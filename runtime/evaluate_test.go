@@ -268,7 +268,7 @@ THIS
 	e, s := perplexityOf(find(p, "e")), perplexityOf(find(p, "s"))
 	generated := evaluationOf(find(p, "g")).Takes()
 	one, _ := s.Program.FLOPs(program.SegProbe)
-	if f := evaluationOf(find(p, "s")).Takes(); f.Tokens != 257 || f.How != fineweb.Exact || f.FLOPs != float64(one)*13 || f.Peak != s.Program.ArenaBytes || !f.Least || f.Seconds != f.FLOPs/1e9 || f.ByKind["weights"] == 0 {
+	if f := evaluationOf(find(p, "s")).Takes(); f.Tokens != 257 || f.How != fineweb.Exact || f.FLOPs != float64(one)*13 || f.Peak != s.Program.ArenaBytes || f.Rate != 0 || f.Seconds != 0 || f.ByKind["weights"] == 0 {
 		t.Errorf("26 windows, 2 at a time, of %d operations each: %+v", one, f) // 1 + ceil((258-64)/8) of 258 tokens
 	}
 	if generated.Tokens != 20 || generated.FLOPs == 0 || generated.Peak == 0 {
@@ -327,7 +327,7 @@ THIS
 	must(t, st.Save())
 	must(t, st.Close())
 	for _, name := range []string{"s", "g"} {
-		if f := evaluationOf(find(planned(0), name)).Takes(); !f.Least || f.Rate != 1e9 {
+		if f := evaluationOf(find(planned(0), name)).Takes(); f.FLOPs == 0 || f.Rate != 0 {
 			t.Errorf("%s: %+v", name, f)
 		}
 	}

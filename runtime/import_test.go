@@ -59,14 +59,17 @@ func TestAttributesMayNotContradictFrom(t *testing.T) {
 		"num_hidden_layers": "4", "num_attention_heads": "2", "num_key_value_heads": "2",
 		"head_dim": "16", "max_position_embeddings": "65", "rms_norm_eps": "1e-5", "rope_theta": "5001",
 		"initializer_range": "0.02", "tie_word_embeddings": "false",
-		"attention_bias": "false", "mlp_bias": "false", "rope_scaling": `{ rope_type = "default" }`}
+		"attention_bias": "false", "mlp_bias": "false", "rope_scaling": `{ rope_type = "default" }`, "layernorm_scaling": "true"}
 	same := map[string]string{"vocab_size": "48", "hidden_size": "32", "intermediate_size": "56",
 		"num_hidden_layers": "3", "num_attention_heads": "4", "num_key_value_heads": "4",
 		"head_dim": "8", "max_position_embeddings": "64", "rms_norm_eps": "1e-6", "rope_theta": "5000",
 		"initializer_range": "0.2", "tie_word_embeddings": "true", "hidden_act": `"silu"`,
-		"attention_bias": "true", "mlp_bias": "true", "rope_scaling": `{ rope_type = "llama3", factor = 4, high_freq_factor = 4, low_freq_factor = 1, original_max_position_embeddings = 16 }`}
+		"attention_bias": "true", "mlp_bias": "true", "layernorm_scaling": "false", "rope_scaling": `{ rope_type = "llama3", factor = 4, high_freq_factor = 4, low_freq_factor = 1, original_max_position_embeddings = 16 }`}
 	var all, sames []string
 	for _, f := range arch.Lookup("llama").Fields {
+		if f.Name == "layernorm_depths" { // only beside layernorm_scaling = true
+			continue
+		}
 		if v, ok := same[f.Name]; ok {
 			sames = append(sames, fmt.Sprintf("  %s = %s", f.Name, v))
 		} else {

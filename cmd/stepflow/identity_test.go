@@ -79,6 +79,8 @@ var changes = []change{
 	{"stage train.keep_best", []string{lastSteps, measured + "keep_best = \"v.loss\"\n" + lastSteps}, twoRuns},
 	{"stage train.update", []string{lastSteps, "update = \"fused\"\n" + lastSteps}, twoRuns}, // it clips gradients one by one
 	{"stage frozen_dtype", []string{"freeze  = [\"inherited\"]", "freeze  = [\"inherited\"]\n  frozen_dtype = \"int8\""}, twoRuns},
+	{"stage merge", []string{"freeze  = [\"inherited\"]", "freeze  = [\"inherited\"]\n  merge = true"}, ""},
+	{"export merge", []string{`path  = "out"`, "path  = \"out\"\n  merge = true"}, ""},
 	{"evaluate batch_size", []string{"data  = data.jsonl.d.validation", "data  = data.jsonl.d.validation\n  batch_size = 2"}, ""},
 	{"export path", []string{`path  = "out"`, `path  = "moved"`}, "export.huggingface.e"}, // that folder does not have it
 }

@@ -15,7 +15,7 @@ func (v *planView) machine(p *plan.Plan) {
 	for _, d := range disks {
 		on := ""
 		if len(disks) > 1 {
-			on = " on the disk of " + v.secrets.Redact(d.Folder)
+			on = " on the disk of " + d.Folder
 		}
 		v.line("Disk: at most %s at a time%s, %s in the end.", dsl.FormatBytes(d.Most), on, netBytes(d.Stays))
 	}
@@ -39,7 +39,7 @@ func (v *planView) takes(p *plan.Plan, x *plan.Action) {
 			about = "about "
 		}
 		v.line("      %-11s %s%s at a time, %s in the end, in %s", "on disk", about, dsl.FormatBytes(r.Most),
-			netBytes(r.Stays-r.Frees), v.secrets.Redact(r.Folder))
+			netBytes(r.Stays-r.Frees), r.Folder)
 	}
 	var list []string
 	for _, h := range x.Phases() {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 
 	"stepflow/dsl"
 	"stepflow/dsl/addr"
@@ -31,7 +32,7 @@ func (p *Plan) Disks() []*Disk {
 	var list []*Disk
 	byID := map[uint64]*Disk{}
 	for _, a := range p.Actions {
-		for _, r := range p.Rooms(a) {
+		for _, r := range p.rooms(a) {
 			v := durable.VolumeOf(r.Folder)
 			d := byID[v.ID]
 			if d == nil {
@@ -49,7 +50,7 @@ func (p *Plan) Disks() []*Disk {
 
 // RoomFor returns an error if a block that is about to run needs more room than a disk has now.
 func (p *Plan) RoomFor(a *Action) error {
-	for _, r := range p.Rooms(a) {
+	for _, r := range p.rooms(a) {
 		d := p.disk(r.Folder, durable.VolumeOf(r.Folder))
 		d.add(r)
 		if d.settle(); d.Missing > 0 && !d.Estimated {
@@ -61,7 +62,7 @@ func (p *Plan) RoomFor(a *Action) error {
 
 // disk is a file system that nothing is written to yet, but into a folder.
 func (p *Plan) disk(folder string, v durable.Volume) *Disk {
-	d := &Disk{Folder: folder}
+	d := &Disk{Folder: p.fold.cfg.Secrets.Redact(folder)}
 	if durable.Within(folder, p.StateDir) {
 		d.Folder = p.StateDir
 	}
@@ -107,8 +108,17 @@ func (d *Disk) Problem() string {
 		takes, dsl.FormatBytes(most), d.Folder, dsl.FormatBytes(d.Free), dsl.FormatBytes(d.Missing))
 }
 
-// Rooms returns what a block writes if it runs as the plan says, beside what is there already.
-func (p *Plan) Rooms(a *Action) (list []blocks.Room) {
+// Rooms returns what a block writes if it runs as the plan says, beside what is there already. Folders are as they may be
+// shown, without sensitive values.
+func (p *Plan) Rooms(a *Action) []blocks.Room {
+	list := slices.Clone(p.rooms(a))
+	for i := range list {
+		list[i].Folder = p.fold.cfg.Secrets.Redact(list[i].Folder)
+	}
+	return list
+}
+
+func (p *Plan) rooms(a *Action) (list []blocks.Room) {
 	if a.Skip {
 		return nil
 	}
