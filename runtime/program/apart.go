@@ -22,8 +22,11 @@ func (s *Stage) Exported() (peft.Spec, []peft.Adapter) {
 // of use where the weights that they were trained on exist elsewhere, and hold all that they learnt.
 func (s *Stage) KeepsAdapters() bool { return len(s.Adapters) > 0 && s.Apart() == nil }
 
-// KeepsFirst reports whether checkpoints on the way hold the first values of adapters, which an export takes out of them.
-func (s *Stage) KeepsFirst() bool { return s.KeepsAdapters() && !s.KeepApart && s.Peft.Principal() }
+// KeepsFirst reports whether checkpoints on the way hold the first values of adapters, which an export takes out of them. A
+// stage with merge = false has no use for them, but one that goes on from its checkpoint without it may.
+func (s *Stage) KeepsFirst() bool {
+	return len(s.Adapters) > 0 && s.Peft.Principal() && s.apartFromStart() == nil
+}
 
 // Apart returns why another program cannot add the stage's adapters to the weights that the stage started from; nil if it
 // can.
@@ -33,6 +36,13 @@ func (s *Stage) Apart() error {
 		return fmt.Errorf("it has no adapters")
 	case s.KeepApart: // its result holds the weights that they are added to
 		return nil
+	}
+	return s.apartFromStart()
+}
+
+// apartFromStart is Apart for the weights that the stage started from, without those of its result.
+func (s *Stage) apartFromStart() error {
+	switch {
 	case s.Restarts():
 		return fmt.Errorf("relora merged its adapters every %d steps and began new ones, so the last ones hold a part of what it learnt",
 			s.Peft.ResetEvery)
@@ -48,7 +58,7 @@ func (s *Stage) Apart() error {
 	for _, a := range s.Adapters {
 		adapted[module(a.Target)] = true
 	}
-	for _, p := range s.BesideAdapters() {
+	for _, p := range s.trainedBeside() {
 		switch {
 		case adapted[module(p)]:
 			return fmt.Errorf("it trains %s beside the adapter of the same module, which PEFT does not: freeze it", p.Name)
@@ -66,6 +76,10 @@ func (s *Stage) BesideAdapters() []ops.Param {
 	if s.KeepApart {
 		return nil
 	}
+	return s.trainedBeside()
+}
+
+func (s *Stage) trainedBeside() []ops.Param {
 	return slices.DeleteFunc(slices.Clone(s.Params), func(p ops.Param) bool { return s.Frozen[p.ID] })
 }
 

@@ -177,23 +177,25 @@ func TestPiSSAKeepsTheFunction(t *testing.T) {
 	}
 }
 
-// TestPiSSACheckpointIsAsPlanned compares the bytes of a checkpoint's tensors with the plan's, with the first values that an
-// export needs, and without them where it takes adapters as they are.
+// TestPiSSACheckpointIsAsPlanned compares the bytes of a checkpoint's tensors with the plan's. They have the first values that
+// an export needs, also of a stage with merge = false, which may go on without it; with a frozen_dtype nothing needs them.
 func TestPiSSACheckpointIsAsPlanned(t *testing.T) {
 	for _, apart := range []bool{false, true} {
-		tr, _ := pissa(t, peft.Spec{Init: "pissa"}, func(s *program.Stage) { s.KeepApart = apart })
-		if n := len(tr.firstTensors()); (n > 0) == apart {
-			t.Errorf("apart %t: a checkpoint has %d first values", apart, n)
-		}
-		model, adapter, opt := tr.tensors(false)
-		var got int64
-		for _, x := range slices.Concat(model, adapter, opt) {
-			b, err := x.Data()
-			must(t, err)
-			got += int64(len(b))
-		}
-		if want := program.FiguresOf(tr.stage, 1).CheckpointSize; got != want {
-			t.Errorf("apart %t: a checkpoint has %d bytes of tensors, and the plan says %d", apart, got, want)
+		for _, frozen := range []gpu.DType{gpu.InvalidDType, gpu.NF4} {
+			tr, _ := pissa(t, peft.Spec{Init: "pissa"}, func(s *program.Stage) { s.KeepApart, s.FrozenDType = apart, frozen })
+			if n := len(tr.firstTensors()); (n > 0) != (frozen == gpu.InvalidDType) {
+				t.Errorf("apart %t, frozen_dtype %v: a checkpoint has %d first values", apart, frozen, n)
+			}
+			model, adapter, opt := tr.tensors(false)
+			var got int64
+			for _, x := range slices.Concat(model, adapter, opt) {
+				b, err := x.Data()
+				must(t, err)
+				got += int64(len(b))
+			}
+			if want := program.FiguresOf(tr.stage, 1).CheckpointSize; got != want {
+				t.Errorf("apart %t, frozen_dtype %v: a checkpoint has %d bytes of tensors, and the plan says %d", apart, frozen, got, want)
+			}
 		}
 	}
 }
