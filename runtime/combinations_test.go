@@ -44,7 +44,7 @@ type choice struct {
 	setup     compatibility.Setup
 }
 
-// axes are those of the issue: method, precision, update, growth, how frozen weights are stored, adapters; and others.
+// axes are what a stage chooses: method, precision, update, growth, how frozen weights are stored, adapters; and others.
 var axes = []axis{
 	{"optimizer", optimizerChoices()},
 	{"precision", []choice{
@@ -68,7 +68,8 @@ var axes = []axis{
 		{name: "lora+", stage: "adapter = peft.lora.plus", setup: compatibility.Setup{"adapter": {"lora"}}},
 		{name: "relora", stage: "adapter = peft.relora.a", setup: compatibility.Setup{"adapter": {"relora"}}},
 		{name: "pissa", stage: "adapter = peft.lora.pissa", setup: compatibility.Setup{"adapter": {"lora"}}},
-		{name: "relora, pruned", stage: "adapter = peft.relora.pruned", setup: compatibility.Setup{"adapter": {"relora"}}},
+		{name: "relora, pruned", stage: "adapter = peft.relora.pruned",
+			setup: compatibility.Setup{"adapter": {"relora"}, "optimizer_*_pruning": {compatibility.Given}}},
 		{name: "relora, remainder", stage: "adapter = peft.relora.remainder", setup: compatibility.Setup{"adapter": {"relora"}}},
 	}},
 	{"micro-batch", []choice{{name: "whole"},

@@ -100,3 +100,49 @@ func randomBits(to []float32, seed uint32, row, col int, alpha float32) {
 	}
 	randomLoop(to[n:], seed, row, col+n, alpha)
 }
+
+// decodeWith makes a decoder of what reads whole vectors of whole blocks: the rest is read in Go.
+func decodeWith(lanes int, f func(c *codes, n int, to *float32, from *byte, scales *float32)) func(*codes, []float32, []byte, []float32) {
+	return func(c *codes, to []float32, from []byte, scales []float32) {
+		n := len(to) / lanes * lanes
+		if n > 0 {
+			_, _ = from[n-1], scales[(n-1)/gpu.CodeBlock]
+			f(c, n, &to[0], &from[0], &scales[0])
+		}
+		if n < len(to) {
+			c.Decode(to[n:], from[n:len(to)], scales[n/gpu.CodeBlock])
+		}
+	}
+}
+
+// inBlocksOf makes a decoder of blocks of one that reads a single one.
+func inBlocksOf(f func(c *codes, n int, to *float32, from *byte, scale float32)) func(*codes, int, *float32, *byte, *float32) {
+	return func(c *codes, n int, to *float32, from *byte, scales *float32) {
+		tos, froms, all := unsafe.Slice(to, n), unsafe.Slice(from, n), unsafe.Slice(scales, blocksOf(n, gpu.CodeBlock))
+		for i, scale := range all {
+			at := i * gpu.CodeBlock
+			f(c, min(n-at, gpu.CodeBlock), &tos[at], &froms[at], scale)
+		}
+	}
+}
+
+// encodeWith makes an encoder of what finds the codes of whole vectors of whole blocks: the rest are found in Go.
+func encodeWith(lanes int, f func(c *codes, n int, to *byte, from, scales *float32)) func(*codes, []byte, []float32, []float32) {
+	return func(c *codes, to []byte, from, scales []float32) {
+		n := len(from) / lanes * lanes
+		for _, scale := range scales {
+			if !(scale >= gpu.LeastScale) {
+				n = 0
+			}
+		}
+		if n == 0 {
+			portableCoding.encode(c, to, from, scales)
+			return
+		}
+		_ = to[n-1]
+		f(c, n, &to[0], &from[0], &scales[0])
+		for i, x := range from[n:] {
+			to[n+i] = c.Of(x * (1 / scales[(n+i)/gpu.CodeBlock]))
+		}
+	}
+}

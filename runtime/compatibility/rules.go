@@ -31,6 +31,13 @@ var Rules = []Rule{
 		Instead: "Use a lora adapter, which is merged once, or leave frozen_dtype out.",
 	},
 	{
+		A: Any("optimizer_*_pruning", Given), B: Any("optimizer", "adafactor"), At: "adapter",
+		Title: "Moments that cannot be pruned",
+		Why: "A restart of the adapter prunes moments element by element, and {optimizer} keeps means of whole rows and columns, which " +
+			"have no such elements.",
+		Instead: "Leave the pruning out, which then begins moments anew, or use an optimizer such as adamw.",
+	},
+	{
 		A: Any("accumulate_dtype", "bf16"), B: Any("precision", "fp32"), At: "accumulate_dtype",
 		Title:   "Gradients coarser than weights",
 		Why:     "The stage trains in {precision}, and so are its gradients.",

@@ -54,9 +54,11 @@ func words(attrs []dsl.Attr, name string) []string {
 	return attrs[slices.IndexFunc(attrs, func(a dsl.Attr) bool { return a.Name == name })].OneOf
 }
 
-// Choices that the language has no word for: an attribute that is not given, and a micro-batch that is not the whole batch.
+// Choices that the language has no word for: an attribute that is not given, or is, whatever its value; and a micro-batch that
+// is not the whole batch.
 const (
 	Nothing     = "nothing"
+	Given       = "given"
 	PartOfBatch = "less than a batch"
 )
 

@@ -51,7 +51,6 @@ type known struct {
 	lines        map[lined]*line     // along which those sizes are guessed
 	costs        map[lined]*costs    // of operations
 	done         map[settled]*chosen // stages with all that is chosen
-	spent        int                 // layers of the programs whose size was asked for
 }
 
 type sized struct {

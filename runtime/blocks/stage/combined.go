@@ -32,6 +32,9 @@ func setup(d *dsl.Decoded) compatibility.Setup {
 	}
 	if ref, _, ok := d.Ref("adapter"); ok {
 		s["adapter"] = []string{ref.Type}
+		if x := d.Referred("adapter"); x != nil && (x.Has("optimizer_magnitude_pruning") || x.Has("optimizer_random_pruning")) {
+			s["optimizer_*_pruning"] = []string{compatibility.Given}
+		}
 	} else if !d.Has("adapter") {
 		s["adapter"] = []string{compatibility.Nothing}
 	}
