@@ -5,7 +5,7 @@ Q := pipelines/quickstart
 
 CAMPAIGN := -duration 1m
 
-# What test-cuda leaves to test-long.
+# What test-cuda and race leave to test-long.
 SHORT := -short
 
 .PHONY: campaign jaeger jaeger-ui test-jaeger test-backend test-prometheus test-report test-lsp test-trackers docs test-docs cuda cuda-kernels test-cuda test-cuda-asan test-cuda-driver build test test-long test-arm64 race lint generate fuzz bench bench-peers parity quickstart quickstart-compare check size help
@@ -45,7 +45,7 @@ test-long: ## longer proofs: every test three times, every instruction set, fuzz
 	$(MAKE) test-cuda-driver
 	$(MAKE) test-backend
 	$(MAKE) test-trackers
-	$(MAKE) race UNRACED='^$$' RACED="$(RACED) $(RACED_LONG)"
+	$(MAKE) race SHORT= UNRACED='^$$' RACED="$(RACED) $(RACED_LONG)"
 	$(MAKE) fuzz
 	$(MAKE) campaign CAMPAIGN="-duration 10m"
 
@@ -104,14 +104,14 @@ test-trackers: build ## the quickstart, shortened, in a real MLflow, TensorBoard
 
 # Long tests of the concurrent packages that the detector has little to find in: those of one goroutine, and those that do
 # again, for longer, what shorter ones do.
-UNRACED := TestReaders|TestRowsAlone|TestCachedAttention|TestGoDocs|TestFlippedBytes|TestPageBombs|TestLong|TestWorkIsLinear|TestOrder|TestCutIsSplit|TestPlannedPeak|TestGradientsOfManyParts|TestMergesKeep|TestManyLayers|TestBF16|TestConformance|TestChangesWhileReading|TestInterruptedWhileDataDoNotCome|TestOtherNumbers|TestEffort|TestTruncated|TestGap|TestCompletion|TestExtendingGives|TestRestartsResume|TestKeepHolds|TestDataThatChange|TestMovesGoOn|TestWorkIsFound|TestSameThingSaid|TestGrowthPreserves|TestCheckpointBytes|TestExportCutOff|TestDamaged|TestCompressed|TestBinDocuments|TestMillionSteps|TestPageIsBounded|TestHuge|TestEveryFlippedBit
+UNRACED := TestReaders|TestRowsAlone|TestCachedAttention|TestGoDocs|TestFlippedBytes|TestPageBombs|TestLong|TestWorkIsLinear|TestOrder|TestCutIsSplit|TestPlannedPeak|TestGradientsOfManyParts|TestMergesKeep|TestManyLayers|TestBF16|TestConformance|TestChangesWhileReading|TestInterruptedWhileDataDoNotCome|TestOtherNumbers|TestEffort|TestTruncated|TestGap|TestCompletion|TestExtendingGives|TestRestartsResume|TestKeepHolds|TestDataThatChange|TestMovesGoOn|TestWorkIsFound|TestSameThingSaid|TestGrowthPreserves|TestCheckpointBytes|TestExportCutOff|TestDamaged|TestCompressed|TestBinDocuments|TestMillionSteps|TestPageIsBounded|TestHuge|TestEveryFlippedBit|TestGoQuestions|TestCheckFinds|TestLowMemory|TestNarrowStates
 
 # What has goroutines of its own; make test-long adds those that run it, whole pipelines among them.
 RACED := ./gpu/cpu ./fineweb ./runtime/train ./runtime/observe ./runtime/artifacts ./tracing ./lsp
 RACED_LONG := ./runtime ./runtime/mlflow ./runtime/state/... ./report
 
 race: ## race detector over the concurrent packages (needs cgo)
-	CGO_ENABLED=1 go test -race -skip '$(UNRACED)' $(RACED)
+	CGO_ENABLED=1 go test $(SHORT) -race -skip '$(UNRACED)' $(RACED)
 
 lint: ## gofmt, vet and staticcheck
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo "run gofmt -w on these files"; exit 1; }
