@@ -19,8 +19,8 @@ var (
 	layerNormScaling = Field{
 		Name: "layernorm_scaling", own: true,
 		Doc: "Multiplies the output of the norms before attention and feed-forward layer by 1/sqrt(l) in layer l = 1, 2, … " +
-			"(LayerNorm scaling, arXiv 2502.05795). A layer keeps its factor when a stage grows, and a new one has that of its " +
-			"place. Exports fold the factors into the gains",
+			"(LayerNorm scaling, arXiv 2502.05795). A layer keeps its factor when a stage grows, and a new layer gets the factor of " +
+			"its place. Exports fold the factors into the gains",
 		at: func(c *Config) any { return &c.LayerNormScaling },
 	}.defaultTo(false)
 	layerNormDepths = Field{
@@ -70,18 +70,18 @@ func (c *Config) plainDepths() {
 	c.LayerNormDepths = nil
 }
 
-// growDepths sets the numbers of layers of a larger model: those that are kept have their own, others that of their place.
+// growDepths sets the numbers of layers of a larger model: layers that are kept keep theirs, and new ones get that of their place.
 func (c *Config) growDepths(small Config, like []int, kept func(i int) bool) {
 	c.LayerNormDepths = nil
 	if !c.LayerNormScaling {
 		return
 	}
 	for i, j := range like {
-		if l := i + 1; !kept(i) {
-			c.LayerNormDepths = append(c.LayerNormDepths, l)
-			continue
+		l := i + 1
+		if kept(i) {
+			l = small.depth(j)
 		}
-		c.LayerNormDepths = append(c.LayerNormDepths, small.depth(j))
+		c.LayerNormDepths = append(c.LayerNormDepths, l)
 	}
 }
 

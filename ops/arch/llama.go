@@ -6,8 +6,7 @@ var llama = register(&Architecture{
 	Fields: []Field{
 		vocabSize, hiddenSize, intermediateSize, numHiddenLayers, numAttentionHeads, numKeyValueHeads, headDim,
 		hiddenAct, maxPositionEmbeddings, rmsNormEps, ropeTheta, ropeScaling, tieWordEmbeddings, attentionBias,
-		mlpBias, initializerRange, layerNormScaling,
-		layerNormDepths,
+		mlpBias, initializerRange, layerNormScaling, layerNormDepths,
 	},
 	written: map[string]any{"pretraining_tp": 1},
 })

@@ -7,8 +7,7 @@ var _ = register(&Architecture{
 	Fields: []Field{
 		vocabSize, hiddenSize, intermediateSize, numHiddenLayers, numAttentionHeads, numKeyValueHeads, headDim,
 		hiddenAct, maxPositionEmbeddings.defaultTo(131072), rmsNormEps, ropeTheta, ropeScaling,
-		tieWordEmbeddings, initializerRange, layerNormScaling,
-		layerNormDepths,
+		tieWordEmbeddings, initializerRange, layerNormScaling, layerNormDepths,
 	},
 	absent:  map[string]string{"num_key_value_heads": "8", "sliding_window": "4096"},
 	never:   []string{"attention_bias", "mlp_bias"},

@@ -206,9 +206,9 @@ func (m Model) WithLayers(n int) Model {
 	return m.Grown(from, func(int) bool { return n <= m.NumHiddenLayers })
 }
 
-// Grown is a model with layers like those of m: layer i is of the kind of layer from[i], and is that layer itself if it is
-// kept; where from[i] is -1 it is of the kind of its place. It differs from a model with as many layers where an architecture decides by a layer's place what it computes: a
-// trained layer goes on computing what it did.
+// Grown is a model with layers like those of m: layer i is of the kind of layer from[i], or of the kind that belongs to its
+// place if from[i] is -1, and kept reports whether it is that layer itself. It differs from a model with as many layers where an
+// architecture decides by a layer's place what it computes: a trained layer goes on computing what it did.
 func (m Model) Grown(from []int, kept func(i int) bool) Model {
 	c := m.Config
 	c.NumHiddenLayers = len(from)

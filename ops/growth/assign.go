@@ -1,13 +1,17 @@
 package growth
 
-import "math"
+import (
+	"math"
+	"slices"
+)
 
 // assign returns for each row of cost [n, n] a column of its own, with the least sum of costs: the exact optimal transport
 // between n equal masses. It grows an assignment by shortest augmenting paths (Jonker and Volgenant 1987, in the form of Crouse
 // 2016), in n³ steps at most.
 func assign(cost []float32, n int) []int {
 	u, v := make([]float64, n), make([]float64, n)  // the dual: cost[i][j] - u[i] - v[j] is never below 0
-	column, row := fill(n, -1), fill(n, -1)         // of a row, of a column
+	column := slices.Repeat([]int{-1}, n)           // of a row
+	row := slices.Clone(column)                     // of a column
 	far, from := make([]float64, n), make([]int, n) // of a column: its distance, the row before it
 	rest, rows := make([]int, n), make([]int, 0, n) // columns that are not reached, rows that are
 	reached := make([]int, 0, n)                    // columns that are
@@ -70,12 +74,4 @@ func reduce(cost []float32, n int, v []float64) {
 			v[j] = min(v[j], float64(c))
 		}
 	}
-}
-
-func fill(n, x int) []int {
-	list := make([]int, n)
-	for i := range list {
-		list[i] = x
-	}
-	return list
 }

@@ -1,4 +1,5 @@
-"""Writes tiny models of each architecture, of Llama one with LayerNorm scaling, with what transformers computes with them: logits, loss and all gradients.
+"""Writes tiny models of each architecture, of Llama one with LayerNorm scaling, with what transformers computes with them:
+logits, loss and all gradients.
 
 usage: arch_fixture.py FOLDER
        arch_fixture.py -exported FOLDER   compares what transformers computes with config.json as stepflow writes it
