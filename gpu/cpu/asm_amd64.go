@@ -132,6 +132,9 @@ func int8HalfAVX512(n int, to *uint16, from *byte, scale, step float32)
 //go:noescape
 func int8AVX2(n int, to *float32, from *byte, scale, step float32)
 
+//go:noescape
+func narrowStepVBMI(n int, w, grad *uint16, m, v *byte, om, ov *float32, planesM, planesV *byte, a *stepArgs, z uint64)
+
 // widenWith and narrowWith run whole vectors through the assembly, the rest in Go.
 func widenWith(lanes int, f func(n int, dst *float32, src *uint16)) func([]float32, []uint16) {
 	return func(dst []float32, src []uint16) {

@@ -192,6 +192,9 @@ func bindNarrowAdamW(d *Device, l *loaded, x *gpu.Launch) func() {
 	}
 }
 
+// stepArgs are the scalars of halfAdamWLoop, the scales of a block, and what the loop gives.
+type stepArgs struct{ k, b1, c1, b2, c2, r1, r2, eps, lr, keep, scaleM, scaleV, mostM, mostV float32 }
+
 // stepInBlocks updates elements [lo, hi) in one pass, and stores the moments in another.
 func (v *variant) stepInBlocks(w, g []uint16, first, second moment, lo, hi int, own *worker, seed uint32) {
 	var mostM, mostV mosts
