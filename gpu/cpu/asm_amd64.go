@@ -109,7 +109,8 @@ func archVariants() (list []variant) {
 	if x.HasAVX2 && x.HasFMA {
 		t := &tile{6, 16, gemmF32AVX26x16}
 		list = append(list, variant{name: "avx2", f32: tileSet{t, t, t, []*tile{{1, 16, gemmF32AVX21x16}}}, loopTable: loopsAVX2,
-			coding: codingAVX2, unpacking: unpacking{8, nf4AVX2, nil, int8AVX2, nil}, widen: widenWith(8, widenAVX2), narrow: narrowWith(8, narrowAVX2)})
+			coding: codingAVX2, unpacking: unpacking{8, nf4AVX2, nil, int8AVX2, nil},
+			widen: widenWith(8, widenAVX2), narrow: narrowWith(8, narrowAVX2)})
 	}
 	return list
 }
