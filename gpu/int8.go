@@ -9,7 +9,7 @@ import "math"
 
 func int8Bytes(s Shape) int64 { return Sum(Product(4, int64(s.Rows())), int64(s.Elems())) }
 
-// Int8Step is what an element that is 1 stands for, as a fraction of its row's scale.
+// Int8Step is what the code 1 stands for, as a fraction of its row's scale.
 const Int8Step = float32(1.0 / 127)
 
 func quantizeInt8(to []byte, v []float32, s Shape) {

@@ -39,8 +39,8 @@ var narrowKernels = []Kernel{
 	},
 	{
 		Name: "adam_narrow",
-		Formula: "adam with narrow moments: y = bias m / (sqrt(v) + eps) of what they were before rounding, in fp32, beside the " +
-			"tensor 0 (inputs g, m, v, coef, hyper = [lr, bias, …]; outputs y, m, v)",
+		Formula: "adam with narrow moments: y = bias m / (sqrt(v) + eps) in fp32 by m and v before rounding, and 0 beside the " +
+			"tensor (inputs g, m, v, coef, hyper = [lr, bias, …]; outputs y, m, v)",
 		Attrs:   []string{"Beta1", "Beta2", "Eps"},
 		InPlace: [][2]int{{1, 1}, {2, 2}},
 		FLOPs:   elementwise(11),
@@ -117,7 +117,7 @@ func inferNarrowEMA(_ Attrs, in []Type) ([]Type, error) {
 	return []Type{x, {g.Shape, F32}}, needScalars(in[2:])
 }
 
-// needNarrow checks the two moments of a tensor that lies in an operand.
+// needNarrow checks both moments of a tensor, and that the tensor lies in an operand.
 func needNarrow(m, v, wide Type) error {
 	kept, ok := narrowMoments[m.DType]
 	if !ok {

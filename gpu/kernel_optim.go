@@ -145,10 +145,11 @@ func inferSGDW(_ Attrs, in []Type) ([]Type, error) {
 	if in[0].DType != F32 {
 		return nil, fmt.Errorf("the weight is %v, not f32", in[0])
 	}
-	if err := needTypes(in[1:], []string{"the direction", "the clip coefficient"}, in[0], scalar); err != nil || in[3].Equal(scalar) {
-		return in[:1:1], err
+	hyper := hypers
+	if in[3].Equal(scalar) { // the rate alone
+		hyper = scalar
 	}
-	return in[:1:1], needType("hyper", in[3], hypers)
+	return in[:1:1], needTypes(in[1:], []string{"the direction", "the clip coefficient", "hyper"}, in[0], scalar, hyper)
 }
 
 // needGradient checks that a gradient has the type of its weight, or f32, in which many micro-batches are added up.

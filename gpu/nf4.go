@@ -59,10 +59,10 @@ func level(x float32) (i int) {
 // NF4Parts are the parts of a matrix in NF4.
 type NF4Parts struct {
 	mean, groups, scales []byte
-	Codes                []byte // of two elements each
+	Codes                []byte // a byte holds two elements, the first in the upper four bits
 }
 
-// NF4PartsOf are those of a matrix of n elements.
+// NF4PartsOf returns the parts of a matrix of n elements.
 func NF4PartsOf(b []byte, n int) (p NF4Parts) {
 	scales := int(blocks(n, NF4Block))
 	groups := blocks(scales, scaleBlock)
@@ -84,8 +84,8 @@ func (p *NF4Parts) scale(block int) float32 {
 	return float32(scaleMap[scales[0]]*group) + mean
 }
 
-// Scales are the codes of the scales from a block on that are in one group: a scale is what its code stands for, times
-// group, plus mean.
+// Scales returns the codes of the scales of blocks, from a block to the last that is in the same group. A scale is what its
+// code stands for in the map of scales, times group, plus mean.
 func (p *NF4Parts) Scales(block int) (codes []byte, group, mean float32) {
 	g := block / scaleBlock
 	return p.scales[block:min(len(p.scales), (g+1)*scaleBlock)], float32At(p.groups, g), float32At(p.mean, 0)

@@ -109,7 +109,8 @@ func archVariants() (list []variant) {
 	if x.HasAVX2 && x.HasFMA {
 		t := &tile{6, 16, gemmF32AVX26x16}
 		list = append(list, variant{name: "avx2", f32: tileSet{t, t, t, []*tile{{1, 16, gemmF32AVX21x16}}}, loopTable: loopsAVX2,
-			coding: codingAVX2, unpacking: unpacking{8, nf4AVX2, nil, int8AVX2, nil}, widen: widenWith(8, widenAVX2), narrow: narrowWith(8, narrowAVX2)})
+			coding: codingAVX2, unpacking: unpacking{8, nf4AVX2, nil, int8AVX2, nil},
+			widen: widenWith(8, widenAVX2), narrow: narrowWith(8, narrowAVX2)})
 	}
 	return list
 }
@@ -131,6 +132,9 @@ func int8HalfAVX512(n int, to *uint16, from *byte, scale, step float32)
 
 //go:noescape
 func int8AVX2(n int, to *float32, from *byte, scale, step float32)
+
+//go:noescape
+func narrowStepVBMI(n int, w, grad *uint16, m, v *byte, om, ov *float32, planesM, planesV *byte, a *stepArgs, z uint64)
 
 // widenWith and narrowWith run whole vectors through the assembly, the rest in Go.
 func widenWith(lanes int, f func(n int, dst *float32, src *uint16)) func([]float32, []uint16) {

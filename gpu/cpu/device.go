@@ -67,7 +67,7 @@ var dtypes = []gpu.DType{gpu.F32, gpu.BF16}
 
 // Caps describes the machine.
 func (d *Device) Caps() gpu.Caps {
-	return gpu.Caps{Kind: "cpu", Name: fmt.Sprintf("%s, %s", processor(), d.variant.name), Memory: total(),
+	return gpu.Caps{Kind: "cpu", Name: fmt.Sprintf("%s, %s", processor(), d.variant.name), Memory: totalMemory(),
 		Alignment: Alignment, DTypes: dtypes, Threads: len(d.pool.workers)}
 }
 
@@ -77,7 +77,7 @@ func PlanCaps(isa string) gpu.Caps {
 	if isa == "" {
 		isa = variants[0].name
 	}
-	return gpu.Caps{Kind: "cpu", Name: fmt.Sprintf("%s, %s", processor(), isa), Memory: total(), Alignment: Alignment,
+	return gpu.Caps{Kind: "cpu", Name: fmt.Sprintf("%s, %s", processor(), isa), Memory: totalMemory(), Alignment: Alignment,
 		DTypes: dtypes}
 }
 

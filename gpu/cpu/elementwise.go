@@ -98,8 +98,8 @@ func (d *Device) reserveBlocks(n, elems int) {
 	}
 }
 
-// totals binds sums over the elements of each of the inputs: f sums elements [lo, hi) of an input, a block; the blocks of a partial sum are added in
-// fp64, and so are the partial sums of an input, in order.
+// totals binds sums over the elements of each of the inputs: f sums a block of an input, elements [lo, hi). The blocks of a
+// partial sum are added in fp64, and so are the partial sums of an input, in order.
 func (d *Device) totals(in []buffer, y, scratch []float32, f func(w *worker, a buffer, lo, hi int) float32) func() {
 	first := make([]int, len(in)+1) // partial sums of the inputs before
 	for j, a := range in {

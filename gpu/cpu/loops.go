@@ -2,15 +2,19 @@ package cpu
 
 //go:generate go run ./asmgen loops.go .
 
-import "math"
+import (
+	"math"
 
-// The inner loops of the device, as Go. asmgen compiles every function named …Loop to AVX-512 and
-// AVX2 (see asmgen/loops.go for what it knows); this code runs the elements past the last whole
+	"stepflow/gpu"
+)
+
+// The inner loops of the device, as Go. asmgen compiles every function named …Loop to AVX-512, AVX2
+// and NEON (see asmgen/loops.go for what it knows); this code runs the elements past the last whole
 // vector, and everything where there is no assembly. All slices of a call have the length of the
 // first; an output may be the same memory as an input, never overlap it otherwise.
 
-// half32 widens.
-func half32(x uint16) float32 { return math.Float32frombits(uint32(x) << 16) }
+// half32 widens an element of a slice in bf16.
+func half32(x uint16) float32 { return gpu.FromBF16(x) }
 
 func sqrt32(x float32) float32 { return float32(math.Sqrt(float64(x))) }
 
@@ -185,8 +189,8 @@ func raiseLoop(y, a []float32) {
 	}
 }
 
-// emaLoop is y = s a + t b, and z = u y + w b: a moving average, and that average looking ahead. It gives the largest
-// magnitude of the former.
+// emaLoop updates a moving average, y = s a + t b, and looks one step ahead, z = u y + w b. It returns the largest magnitude
+// in y.
 func emaLoop(y, z, a, b []float32, s, t, u, w float32) (most float32) {
 	most = float32(math.Inf(-1))
 	for i := range y {
@@ -198,7 +202,7 @@ func emaLoop(y, z, a, b []float32, s, t, u, w float32) (most float32) {
 	return most
 }
 
-// halfEMALoop is emaLoop of numbers b in bf16.
+// halfEMALoop is emaLoop with b in bf16.
 func halfEMALoop(y, z, a []float32, b []uint16, s, t, u, w float32) (most float32) {
 	most = float32(math.Inf(-1))
 	for i := range y {
@@ -211,7 +215,7 @@ func halfEMALoop(y, z, a []float32, b []uint16, s, t, u, w float32) (most float3
 	return most
 }
 
-// adamwLoop updates w, m and v by the gradient times k, and gives the largest magnitudes of m and v. keep is 1 - lr·wd;
+// adamwLoop updates w, m and v by the gradient times k, and returns the largest magnitudes of m and v. keep is 1 - lr·wd;
 // r1 and r2 are the inverses of the bias corrections.
 func adamwLoop(ow, om, ov, w, grad, m, v []float32, k, b1, c1, b2, c2, r1, r2, eps, lr, keep float32) (mostM, mostV float32) {
 	mostM, mostV = float32(math.Inf(-1)), float32(math.Inf(-1))
@@ -228,8 +232,10 @@ func adamwLoop(ow, om, ov, w, grad, m, v []float32, k, b1, c1, b2, c2, r1, r2, e
 	return mostM, mostV
 }
 
-// halfAdamWLoop is adamwLoop of a weight and a gradient in bf16.
-func halfAdamWLoop(ow, om, ov []float32, w, grad []uint16, m, v []float32, k, b1, c1, b2, c2, r1, r2, eps, lr, keep float32) (mostM, mostV float32) {
+// halfAdamWLoop is adamwLoop with w and the gradient in bf16.
+func halfAdamWLoop(
+	ow, om, ov []float32, w, grad []uint16, m, v []float32, k, b1, c1, b2, c2, r1, r2, eps, lr, keep float32,
+) (mostM, mostV float32) {
 	mostM, mostV = float32(math.Inf(-1)), float32(math.Inf(-1))
 	for i := range ow {
 		x := k * half32(grad[i])
@@ -244,7 +250,7 @@ func halfAdamWLoop(ow, om, ov []float32, w, grad []uint16, m, v []float32, k, b1
 	return mostM, mostV
 }
 
-// adamLoop is adamw's direction in y, with the gradient times k, and the bias corrections in one factor.
+// adamLoop is adamwLoop with the direction in y instead of a new weight, and the bias corrections in one factor.
 func adamLoop(y, om, ov, grad, m, v []float32, k, b1, c1, b2, c2, bias, eps float32) (mostM, mostV float32) {
 	mostM, mostV = float32(math.Inf(-1)), float32(math.Inf(-1))
 	for i := range y {

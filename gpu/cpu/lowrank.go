@@ -29,7 +29,8 @@ func bindRandomMatrix(d *Device, l *loaded, x *gpu.Launch) func() {
 	alpha := float32(a.Alpha)
 	return d.pieces(a.Rows, a.Cols, func(w *worker, r, from, to int) {
 		lo := r*a.Cols + from
-		row, n := y.at(lo, lo+to-from, w.room[0]), to-from
+		row := y.at(lo, lo+to-from, w.room[0])
+		n := len(row) // the rest is 0
 		if a.Lo > 0 {
 			n = max(0, min(n, a.Lo-from))
 		}

@@ -9,44 +9,40 @@ import (
 	"strings"
 )
 
-// Memory returns what the machine has, or the container's limit where that is less, and what of it is available to a new
-// process without swapping, in bytes; 0 of what cannot be read.
+// Memory returns how many bytes of memory the machine has, or its container's limit where that is less, and how many of
+// them a new process can have without swapping. What cannot be read is 0.
 func Memory() (total, available int64) { return memoryIn("/") }
 
-func total() int64 { n, _ := Memory(); return n }
+func totalMemory() int64 {
+	total, _ := Memory()
+	return total
+}
 
-// memoryIn is Memory with the files of the system in a folder.
+// memoryIn is Memory with the system's files below root.
 func memoryIn(root string) (total, available int64) {
-	info, _ := os.ReadFile(filepath.Join(root, "proc/meminfo"))
-	for line := range strings.Lines(string(info)) {
-		var kib int64
-		if _, err := fmt.Sscanf(line, "MemTotal: %d kB", &kib); err == nil {
-			total = kib << 10
-		}
-		if _, err := fmt.Sscanf(line, "MemAvailable: %d kB", &kib); err == nil {
-			available = kib << 10
-		}
-	}
+	info := filepath.Join(root, "proc/meminfo")
+	total, available = field(info, "MemTotal: %d kB")<<10, field(info, "MemAvailable: %d kB")<<10
 	least := func(n *int64, limit int64) {
-		if limit >= 0 && (*n == 0 || limit < *n) {
+		if *n == 0 || limit < *n {
 			*n = limit
 		}
 	}
-	for _, g := range groups(root) {
-		limit := number(filepath.Join(g, "memory.max"), filepath.Join(g, "memory.limit_in_bytes"))
+	for _, g := range controlGroups(root) {
+		limit := readNumber(filepath.Join(g, "memory.max"), filepath.Join(g, "memory.limit_in_bytes"))
 		if limit <= 0 {
 			continue
 		}
 		least(&total, limit)
-		if used := number(filepath.Join(g, "memory.current"), filepath.Join(g, "memory.usage_in_bytes")); used > 0 {
-			least(&available, max(1, limit-used+files(filepath.Join(g, "memory.stat"))))
+		if used := readNumber(filepath.Join(g, "memory.current"), filepath.Join(g, "memory.usage_in_bytes")); used > 0 {
+			// Files that were not used lately are cached as long as nobody needs their room.
+			least(&available, max(1, limit-used+field(filepath.Join(g, "memory.stat"), "inactive_file %d")))
 		}
 	}
 	return total, available
 }
 
-// groups lists the folders of the control groups that the process is in, up to the root: each may have a limit.
-func groups(root string) (list []string) {
+// controlGroups lists the folders of the control groups that the process is in, up to the root: each may have a limit.
+func controlGroups(root string) (list []string) {
 	text, _ := os.ReadFile(filepath.Join(root, "proc/self/cgroup"))
 	list = append(list, filepath.Join(root, "sys/fs/cgroup"), filepath.Join(root, "sys/fs/cgroup/memory"))
 	for line := range strings.Lines(string(text)) {
@@ -69,8 +65,8 @@ func groups(root string) (list []string) {
 	return list
 }
 
-// number reads the first of some files that holds a number; -1 if none does.
-func number(paths ...string) int64 {
+// readNumber reads the number in the first of some files that has one; -1 if none does.
+func readNumber(paths ...string) int64 {
 	for _, p := range paths {
 		if b, err := os.ReadFile(p); err == nil {
 			if n, err := strconv.ParseInt(strings.TrimSpace(string(b)), 10, 64); err == nil {
@@ -81,11 +77,11 @@ func number(paths ...string) int64 {
 	return -1
 }
 
-// files is what a control group has of the page cache that was not used lately, which the system frees when it has to.
-func files(stat string) (n int64) {
-	b, _ := os.ReadFile(stat)
+// field reads the number in the first line of a file that has a format; 0 if none has.
+func field(path, format string) (n int64) {
+	b, _ := os.ReadFile(path)
 	for line := range strings.Lines(string(b)) {
-		if _, err := fmt.Sscanf(line, "inactive_file %d", &n); err == nil {
+		if _, err := fmt.Sscanf(line, format, &n); err == nil {
 			return n
 		}
 	}

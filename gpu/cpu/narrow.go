@@ -18,7 +18,7 @@ func (l *loaded) moment(o gpu.Operand) moment {
 	return moment{half: view[uint16](b)}
 }
 
-// load widens the elements of whole blocks, the first of which begins at element lo.
+// load widens elements from lo on, where a block of codes begins.
 func (v *variant) load(m moment, lo int, to []float32) {
 	if m.codes == nil {
 		v.widen(to, m.half[lo:lo+len(to)])
@@ -27,8 +27,8 @@ func (v *variant) load(m moment, lo int, to []float32) {
 	v.decode(m.codes, to, m.bytes[lo:lo+len(to)], m.scalesOf(lo, len(to)))
 }
 
-// keep rounds blocks whose largest magnitudes are given: to their nearest codes, or stochastically, with the draws of
-// elements from first on.
+// keep rounds elements from lo on, where a block of codes begins: to their nearest codes, given the largest magnitude of each
+// block, or to bf16 stochastically, with the draws from first on.
 func (v *variant) keep(m moment, lo int, x []float32, most *mosts, seed uint32, first int64) {
 	if m.codes == nil {
 		v.draw(m.half[lo:lo+len(x)], x, seed, first+int64(lo))
@@ -39,15 +39,15 @@ func (v *variant) keep(m moment, lo int, x []float32, most *mosts, seed uint32, 
 	v.encode(m.codes, m.bytes[lo:lo+len(x)], x, scales)
 }
 
-// scalesOf are those of the blocks of n elements from number lo on.
+// scalesOf returns the scales of the blocks that hold n elements from lo on.
 func (m moment) scalesOf(lo, n int) []float32 {
 	return m.scales[lo/gpu.CodeBlock:][:blocksOf(n, gpu.CodeBlock)]
 }
 
-// mosts are numbers of the blocks of codes in blockElems elements.
+// mosts holds the largest magnitude of each block of codes among blockElems elements.
 type mosts [blockElems / gpu.CodeBlock]float32
 
-// eachBlock calls f with the number, the first element and the end of each block of codes among n elements.
+// eachBlock calls f with the number, the start and the end of each block of codes among n elements.
 func eachBlock(n int, f func(i, at, end int)) {
 	for i := 0; i*gpu.CodeBlock < n; i++ {
 		f(i, i*gpu.CodeBlock, min(n, (i+1)*gpu.CodeBlock))
@@ -58,6 +58,18 @@ func eachBlock(n int, f func(i, at, end int)) {
 type wide struct {
 	buffer
 	gpu.Within
+}
+
+func (l *loaded) wide(o gpu.Operand, tensor gpu.Shape) wide {
+	return wide{l.buffer(o), tensor.In(o.Type.Shape)}
+}
+
+// halves returns the elements of a tensor in bf16 that lies in one piece; nil of any other.
+func (w wide) halves() []uint16 {
+	if w.Cols != w.Stride {
+		return nil
+	}
+	return w.h
 }
 
 // load gives elements [lo, hi) of the tensor: the memory itself where it is f32 in one piece, or room filled from it.
@@ -130,58 +142,59 @@ func bindNarrowAdamW(d *Device, l *loaded, x *gpu.Launch) func() {
 	n := len(x.In)
 	before := l.copies(x.Out, append([]gpu.Operand{x.In[0]}, x.In[2:n-2]...))
 	coef, hyper, a := l.f32(x.In[n-2]), l.f32(x.In[n-1]), x.Attrs
-	weight, master := x.Out[0], len(x.Out) == 4
+	master := len(x.Out) == 4
 	tensor := x.Out[len(x.Out)-1].Type.Shape
-	of := func(o gpu.Operand) wide { return wide{l.buffer(o), tensor.In(o.Type.Shape)} }
-	w, g, rounded := of(weight), of(x.In[1]), of(weight)
+	rounded, g := l.wide(x.Out[0], tensor), l.wide(x.In[1], tensor)
+	w := rounded
 	if master {
-		w = of(x.Out[1])
+		w = l.wide(x.Out[1], tensor)
 	}
 	m, v := l.moment(x.Out[len(x.Out)-2]), l.moment(x.Out[len(x.Out)-1])
-	halves := w.h != nil && g.h != nil && w.Cols == w.Stride && g.Cols == g.Stride // in one piece
-	fused := halves && m.codes != nil && d.variant.step != nil
+	wh, gh := w.halves(), g.halves()
+	halves := wh != nil && gh != nil
+	onePass := halves && m.codes != nil && d.variant.step != nil
 	b1, b2, eps := float32(a.Beta1), float32(a.Beta2), float32(a.Eps)
 	c1, c2, decay := float32(1-a.Beta1), float32(1-a.Beta2), float32(a.WeightDecay)
 	d.reserveBlocks(4, blockElems)
 	k := d.variant
 	update := d.inBlocks(tensor.Elems(), func(own *worker, lo, hi int) {
 		lr, seed := hyper[0], uint32(hyper[3])
-		if fused && (hi-lo)%64 == 0 && sameUpper(splitmixState(seed, int64(lo)), hi-lo) {
-			own.step = stepArgs{k: coef[0], b1: b1, c1: c1, b2: b2, c2: c2, r1: 1 / hyper[1], r2: 1 / hyper[2], eps: eps, lr: lr,
-				keep: 1 - lr*decay}
-			k.stepInBlocks(w.h, g.h, m, v, lo, hi, own, seed)
+		s := stepArgs{k: coef[0], b1: b1, c1: c1, b2: b2, c2: c2, r1: 1 / hyper[1], r2: 1 / hyper[2], eps: eps, lr: lr,
+			keep: 1 - lr*decay}
+		if onePass && (hi-lo)%64 == 0 && sameUpper(splitmixState(seed, int64(lo)), hi-lo) {
+			own.step = s
+			k.stepInBlocks(wh, gh, m, v, lo, hi, own, seed)
 			return
 		}
 		first, second := own.room[2][:hi-lo], own.room[3][:hi-lo]
 		k.load(m, lo, first)
 		k.load(v, lo, second)
 		var mostM, mostV mosts
-		x := w.at(lo, hi, own.room[0])
+		x := own.room[0][:hi-lo]
 		if halves {
 			eachBlock(hi-lo, func(i, at, end int) {
 				first, second := first[at:end], second[at:end]
-				mostM[i], mostV[i] = k.halfAdamW(x[at:end], first, second, w.h[lo+at:lo+end], g.h[lo+at:lo+end], first, second, coef[0],
-					b1, c1, b2, c2, 1/hyper[1], 1/hyper[2], eps, lr, 1-lr*decay)
+				mostM[i], mostV[i] = k.halfAdamW(x[at:end], first, second, wh[lo+at:lo+end], gh[lo+at:lo+end], first, second,
+					s.k, s.b1, s.c1, s.b2, s.c2, s.r1, s.r2, s.eps, s.lr, s.keep)
 			})
 		} else {
 			x = w.load(k, lo, hi, own.room[0])
 			grad := g.load(k, lo, hi, own.room[1])
 			eachBlock(hi-lo, func(i, at, end int) {
 				x, first, second := x[at:end], first[at:end], second[at:end]
-				mostM[i], mostV[i] = k.adamw(x, first, second, x, grad[at:end], first, second, coef[0], b1, c1, b2, c2, 1/hyper[1],
-					1/hyper[2], eps, lr, 1-lr*decay)
+				mostM[i], mostV[i] = k.adamw(x, first, second, x, grad[at:end], first, second,
+					s.k, s.b1, s.c1, s.b2, s.c2, s.r1, s.r2, s.eps, s.lr, s.keep)
 			})
 		}
 		k.keep(m, lo, first, &mostM, seed, gpu.DrawsOfM)
 		k.keep(v, lo, second, &mostV, seed, gpu.DrawsOfV)
-		switch {
-		case master:
-			w.store(k, lo, x)
-			rounded.store(k, lo, x)
-		case w.h != nil:
+		if w.h != nil {
 			w.draw(k, lo, x, seed)
-		default:
-			w.store(k, lo, x)
+			return
+		}
+		w.store(k, lo, x)
+		if master {
+			rounded.store(k, lo, x)
 		}
 	})
 	return func() {
@@ -192,7 +205,10 @@ func bindNarrowAdamW(d *Device, l *loaded, x *gpu.Launch) func() {
 	}
 }
 
-// stepInBlocks updates elements [lo, hi) in one pass, and stores the moments in another.
+// stepArgs are the scalars of adamwLoop, the scales of a block, and the largest new moments, which variant.step leaves there.
+type stepArgs struct{ k, b1, c1, b2, c2, r1, r2, eps, lr, keep, scaleM, scaleV, mostM, mostV float32 }
+
+// stepInBlocks updates elements [lo, hi) in one pass, by the scalars in own.step, and stores the moments in another.
 func (v *variant) stepInBlocks(w, g []uint16, first, second moment, lo, hi int, own *worker, seed uint32) {
 	var mostM, mostV mosts
 	om, ov := own.room[0][:hi-lo], own.room[1][:hi-lo]
@@ -213,7 +229,8 @@ func bindNarrowEMA(d *Device, l *loaded, x *gpu.Launch) func() {
 	before := l.copies(x.Out[:1], x.In[:1])
 	coef, hyper, a := l.f32(x.In[2]), l.f32(x.In[3]), x.Attrs
 	m := l.moment(x.Out[0])
-	g, u := wide{l.buffer(x.In[1]), tensor.In(y.Type.Shape)}, wide{l.buffer(y), tensor.In(y.Type.Shape)}
+	g, u := l.wide(x.In[1], tensor), l.wide(y, tensor)
+	gh := g.halves()
 	b1, b2, c1, c2 := float32(a.Beta1), float32(a.Beta2), float32(1-a.Beta1), float32(1-a.Beta2)
 	d.reserveBlocks(3, blockElems)
 	k := d.variant
@@ -226,9 +243,9 @@ func bindNarrowEMA(d *Device, l *loaded, x *gpu.Launch) func() {
 			return
 		}
 		var most mosts
-		if g.h != nil && g.Cols == g.Stride {
+		if gh != nil {
 			eachBlock(hi-lo, func(i, at, end int) {
-				most[i] = k.halfEMA(mean[at:end], ahead[at:end], mean[at:end], g.h[lo+at:lo+end], b1, c1*coef[0], b2, c2*coef[0])
+				most[i] = k.halfEMA(mean[at:end], ahead[at:end], mean[at:end], gh[lo+at:lo+end], b1, c1*coef[0], b2, c2*coef[0])
 			})
 		} else {
 			grad := g.load(k, lo, hi, own.room[1])
@@ -254,8 +271,7 @@ func bindNarrowAdam(d *Device, l *loaded, x *gpu.Launch) func() {
 	tensor := x.In[1].Type.Shape
 	before := l.copies(x.Out[1:], x.In[1:3])
 	coef, hyper, a := l.f32(x.In[3]), l.f32(x.In[4]), x.Attrs
-	of := func(o gpu.Operand) wide { return wide{l.buffer(o), tensor.In(o.Type.Shape)} }
-	g, y, m, v := of(x.In[0]), of(x.Out[0]), l.moment(x.Out[1]), l.moment(x.Out[2])
+	g, y, m, v := l.wide(x.In[0], tensor), l.wide(x.Out[0], tensor), l.moment(x.Out[1]), l.moment(x.Out[2])
 	b1, b2, c1, c2, eps := float32(a.Beta1), float32(a.Beta2), float32(1-a.Beta1), float32(1-a.Beta2), float32(a.Eps)
 	d.reserveBlocks(4, blockElems)
 	k := d.variant
@@ -273,7 +289,7 @@ func bindNarrowAdam(d *Device, l *loaded, x *gpu.Launch) func() {
 		k.keep(v, lo, second, &mostV, uint32(hyper[3]), gpu.DrawsOfV)
 		y.store(k, lo, to)
 	})
-	padded := y.Cols != y.Stride || x.Out[0].Type.Shape.Elems() > tensor.Elems()
+	padded := x.Out[0].Type.Shape.Elems() > tensor.Elems()
 	return func() {
 		before()
 		skip := !finite(float64(coef[0]))

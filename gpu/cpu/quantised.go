@@ -11,7 +11,7 @@ type quantised struct {
 	top, left int // row and column of the element that the view begins with
 }
 
-// place gives where elements of a row of the view begin, and how many of n there are: none outside the matrix.
+// place returns where row r of the view begins, and how many of its first n elements lie in the matrix.
 func (q *quantised) place(r, n int) (at, count int) {
 	r += q.top
 	if r < q.shape[0] && q.left < q.shape[1] {
@@ -73,6 +73,7 @@ func (l *loaded) storedMatrix(o gpu.Operand, trans bool, t gpu.DType) matrix {
 	if !o.Type.DType.Stored() {
 		return l.matrix(o, trans)
 	}
-	q := quantised{codes: l.device.variant.decoder(o.Type, l.bytes(o)), shape: gpu.Shape{o.Type.Shape.Rows(), o.Type.Shape.Cols()}, round: t == gpu.BF16}
-	return matrix{ld: o.Type.Shape.Cols(), trans: trans, quantised: q}
+	rows, cols := o.Type.Shape.Rows(), o.Type.Shape.Cols()
+	q := quantised{codes: l.device.variant.decoder(o.Type, l.bytes(o)), shape: gpu.Shape{rows, cols}, round: t == gpu.BF16}
+	return matrix{ld: cols, trans: trans, quantised: q}
 }

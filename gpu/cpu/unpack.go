@@ -2,24 +2,25 @@ package cpu
 
 import "stepflow/gpu"
 
-// unpacking is a variant's vector code for elements of frozen matrices, as they are and rounded to bf16; what is nil is
-// done in Go.
+// unpacking is a variant's vector code that decodes frozen matrices, to f32 and rounded to bf16. Where a function is nil, Go
+// does its work.
 type unpacking struct {
-	lanes int // elements of a row of gpu.RowInt8 are read in multiples of it
-	// nf4 and nf4Half give the elements of whole blocks whose scales are values[code] group + mean.
+	int8Lanes int // int8 and int8Half decode a multiple of so many elements
+	// nf4 and nf4Half decode whole blocks, each with the scale values[code] group + mean, code from scales.
 	nf4      func(blocks int, to *float32, from, scales *byte, levels, values *float32, group, mean float32)
 	nf4Half  func(blocks int, to *uint16, from, scales *byte, levels, values *float32, group, mean float32)
 	int8     func(n int, to *float32, from *byte, scale, step float32)
 	int8Half func(n int, to *uint16, from *byte, scale, step float32)
 }
 
-// decoder gives elements of a stored matrix, which are numbered row by row, from number at on.
+// decoder decodes elements of a stored matrix, which are numbered row by row, from number at on.
 type decoder struct {
-	decode func(to []float32, at int) // nil of other matrices
-	half   func(to []uint16, at int)  // rounded to bf16, where at and the length of to are multiples of step; may be nil
+	decode func(to []float32, at int) // nil in the view of a matrix that is not stored in codes
+	half   func(to []uint16, at int)  // rounds to bf16; at and the length of to are multiples of step. It may be nil.
 	step   int
 }
 
+// decoder returns the decoder of a matrix of a type in b.
 func (v *variant) decoder(t gpu.Type, b []byte) decoder {
 	plain := t.Decoder(b)
 	switch {
@@ -34,8 +35,9 @@ func (v *variant) decoder(t gpu.Type, b []byte) decoder {
 func (v *variant) nf4Decoder(t gpu.Type, b []byte, plain func([]float32, int)) decoder {
 	levels, values := gpu.NF4Tables()
 	parts := gpu.NF4PartsOf(b, t.Shape.Elems())
-	// most is how many of n elements from at on are in whole blocks that a call decodes.
-	most := func(at, n int) (blocks int, scales *byte, group, mean float32) {
+	// next returns how many whole blocks a call can decode of n elements from at on, where a block begins: those whose scales
+	// are in one group.
+	next := func(at, n int) (blocks int, scales *byte, group, mean float32) {
 		codes, group, mean := parts.Scales(at / gpu.NF4Block)
 		return min(n/gpu.NF4Block, len(codes)), &codes[0], group, mean
 	}
@@ -45,7 +47,7 @@ func (v *variant) nf4Decoder(t gpu.Type, b []byte, plain func([]float32, int)) d
 			to, at = to[head:], at+head
 		}
 		for len(to) >= gpu.NF4Block {
-			blocks, scales, group, mean := most(at, len(to))
+			blocks, scales, group, mean := next(at, len(to))
 			v.nf4(blocks, &to[0], &parts.Codes[at/2], scales, &levels[0], &values[0], group, mean)
 			to, at = to[blocks*gpu.NF4Block:], at+blocks*gpu.NF4Block
 		}
@@ -57,7 +59,7 @@ func (v *variant) nf4Decoder(t gpu.Type, b []byte, plain func([]float32, int)) d
 		d.step = gpu.NF4Block
 		d.half = func(to []uint16, at int) {
 			for len(to) > 0 {
-				blocks, scales, group, mean := most(at, len(to))
+				blocks, scales, group, mean := next(at, len(to))
 				v.nf4Half(blocks, &to[0], &parts.Codes[at/2], scales, &levels[0], &values[0], group, mean)
 				to, at = to[blocks*gpu.NF4Block:], at+blocks*gpu.NF4Block
 			}
@@ -72,7 +74,7 @@ func (v *variant) int8Decoder(t gpu.Type, b []byte, plain func([]float32, int)) 
 	d := decoder{decode: func(to []float32, at int) {
 		for len(to) > 0 {
 			n := min(len(to), (at/cols+1)*cols-at)
-			whole := n / v.lanes * v.lanes
+			whole := n / v.int8Lanes * v.int8Lanes
 			if whole > 0 {
 				v.int8(whole, &to[0], &codes[at], scales[at/cols], gpu.Int8Step)
 			}
@@ -82,8 +84,8 @@ func (v *variant) int8Decoder(t gpu.Type, b []byte, plain func([]float32, int)) 
 			to, at = to[n:], at+n
 		}
 	}}
-	if v.int8Half != nil && cols%v.lanes == 0 {
-		d.step = v.lanes
+	if v.int8Half != nil && cols%v.int8Lanes == 0 {
+		d.step = v.int8Lanes
 		d.half = func(to []uint16, at int) {
 			for len(to) > 0 {
 				n := min(len(to), (at/cols+1)*cols-at)

@@ -31,12 +31,12 @@ func same(o gpu.Operand) gpu.Operand {
 	return o
 }
 
-// narrowCall launches an update of a tensor that lies within an operand.
-func (b *binder) narrowCall(kernel string, tensor, within gpu.Operand, coded bool, t narrow, a gpu.Attrs) *Call {
-	at := tensor.Type.Shape.In(within.Type.Shape)
+// narrowCall launches an update with a moment of a tensor that lies within an operand.
+func (b *binder) narrowCall(kernel string, moment, within gpu.Operand, t narrow, a gpu.Attrs) *Call {
+	at := moment.Type.Shape.In(within.Type.Shape)
 	t.N, t.Cols, t.Stride = int64(at.Elems), int64(at.Cols), int64(at.Stride)
 	shared := 0
-	if coded {
+	if moment.Type.DType.Quantized() {
 		shared = 2 * codesBytes
 	}
 	grid := max(1, min(blocks(t.N, gpu.CodeBlock*narrowWarps*narrowTurns), maxBlocks))
@@ -52,8 +52,8 @@ func kept(t gpu.DType) string {
 	return "_bf16"
 }
 
-// alone is kept of the only moment of a tensor: its codes are in equal steps, or of the dynamic map.
-func alone(t gpu.DType) string {
+// keptAlone ends the name of a kernel with a single moment, whose codes may be Linear8 or Dynamic8.
+func keptAlone(t gpu.DType) string {
 	if t == gpu.Dynamic8 {
 		return "_dynamic"
 	}
@@ -73,7 +73,7 @@ func bindNarrowAdamW(b *binder, x *gpu.Launch) (w work) {
 		t.Master = b.at(x.Out[1])
 	}
 	kernel := x.Kernel + kept(m.Type.DType) + suffix(x.In[0].Type.DType) + suffix(x.In[1].Type.DType)
-	return append(w, b.narrowCall(kernel, m, x.Out[0], m.Type.DType.Quantized(), t, x.Attrs))
+	return append(w, b.narrowCall(kernel, m, x.Out[0], t, x.Attrs))
 }
 
 func bindNarrowEMA(b *binder, x *gpu.Launch) (w work) {
@@ -83,8 +83,7 @@ func bindNarrowEMA(b *binder, x *gpu.Launch) (w work) {
 		w = append(w, flatCall("zero", u.Type.DType, elems(u), b.at(u)))
 	}
 	t := narrow{W: b.at(u), G: b.at(g), M: b.at(m), MScales: b.scales(m), Coef: b.at(x.In[2]), Hyper: b.at(x.In[3])}
-	return append(w, b.narrowCall(x.Kernel+alone(m.Type.DType)+suffix(g.Type.DType), m, u, m.Type.DType.Quantized(), t,
-		x.Attrs))
+	return append(w, b.narrowCall(x.Kernel+keptAlone(m.Type.DType)+suffix(g.Type.DType), m, u, t, x.Attrs))
 }
 
 func bindNarrowAdam(b *binder, x *gpu.Launch) (w work) {
@@ -95,5 +94,5 @@ func bindNarrowAdam(b *binder, x *gpu.Launch) (w work) {
 	}
 	t := narrow{W: b.at(y), G: b.at(x.In[0]), M: b.at(m), V: b.at(v), MScales: b.scales(m), VScales: b.scales(v),
 		Coef: b.at(x.In[3]), Hyper: b.at(x.In[4])}
-	return append(w, b.narrowCall(x.Kernel+kept(m.Type.DType), m, y, m.Type.DType.Quantized(), t, x.Attrs))
+	return append(w, b.narrowCall(x.Kernel+kept(m.Type.DType), m, y, t, x.Attrs))
 }

@@ -31,7 +31,8 @@ var floats32 = map[string][]int{
 func (c Case) bf16() (Case, bool) {
 	switch c.Kernel {
 	case "adamw", "adamw_master", "adamw_stochastic", "adamw_narrow", "adamw_narrow_master", "clip", "ema", "ema_narrow", "sgdw",
-		"inverse_rms", "channel_factors", "ema_squares", "row_factors", "scale_rate", "adam", "adam_narrow", "random_matrix", "align_rows", "eigh":
+		"inverse_rms", "channel_factors", "ema_squares", "row_factors", "scale_rate", "adam", "adam_narrow", "random_matrix",
+		"align_rows", "eigh":
 		return c, false
 	}
 	in := append([]gpu.Type(nil), c.In...)

@@ -31,7 +31,7 @@ func narrowEMA(g gpu.Type, moment gpu.DType, tensor ...int) Case {
 		In: ops(gpu.Type{Shape: tensor, DType: moment}, g, f32(1), f32(gpu.HyperLen)), Positive: []int{3}, Tol: 1e-6}
 }
 
-// narrowAdam is Adam's direction for a gradient of a tensor.
+// narrowAdam is Adam's direction of a gradient, which lies in the first rows and columns of g.
 func narrowAdam(g gpu.Type, moments gpu.DType, tensor ...int) Case {
 	c := narrowAdamW(g, moments, false, tensor...)
 	return Case{Kernel: "adam_narrow", Attrs: gpu.Attrs{Beta1: 0.9, Beta2: 0.95, Eps: 1e-6}, In: c.In[1:], Positive: []int{2, 3, 4},

@@ -36,33 +36,33 @@ func init() {
 		y.keep(m, uint32(in[3].v[3]), gpu.DrawsOfM)
 	}
 	kernels["adam_narrow"] = func(a gpu.Attrs, in, out []mat) {
-		g, m, v, coef, bias, seed := in[0], in[1], in[2], in[3].v[0], in[4].v[1], uint32(in[4].v[3])
-		y := out[0]
+		y, hyper := out[0], in[4]
 		y.each(func(int, int) float64 { return 0 })
-		out[1].take(m)
-		out[2].take(v)
-		if !finite(coef) {
-			return
-		}
-		nm, nv := m.wide(), v.wide()
-		m.places(func(r, c int) {
-			d := coef * g.at(r, c)
-			first, second := a.Beta1*m.at(r, c)+(1-a.Beta1)*d, a.Beta2*v.at(r, c)+(1-a.Beta2)*d*d
-			nm.set(r, c, first)
-			nv.set(r, c, second)
-			y.set(r, c, bias*first/(math.Sqrt(second)+a.Eps))
+		narrowMoments(a, in[0], in[1], in[2], in[3], hyper, out[1], out[2], func(r, c int, m, v float64) {
+			y.set(r, c, hyper.v[1]*m/(math.Sqrt(v)+a.Eps))
 		})
-		out[1].keep(nm, seed, gpu.DrawsOfM)
-		out[2].keep(nv, seed, gpu.DrawsOfV)
 	}
 }
 
 // narrowAdamW is adamw with moments that have the tensor's shape, and are rounded when the weight has moved.
 func narrowAdamW(a gpu.Attrs, w, g, m, v, coef, hyper, ow, om, ov mat) {
 	ow.take(w)
+	lr, bc1, bc2, seed := hyper.v[0], hyper.v[1], hyper.v[2], uint32(hyper.v[3])
+	narrowMoments(a, g, m, v, coef, hyper, om, ov, func(r, c int, x, y float64) {
+		z := w.at(r, c) - lr*a.WeightDecay*w.at(r, c) - lr*(x/bc1)/(math.Sqrt(y/bc2)+a.Eps)
+		if ow.dtype == gpu.BF16 {
+			z = float64(gpu.FromBF16(gpu.ToBF16Stochastic(float32(z), seed, int64(r*m.cols+c))))
+		}
+		ow.set(r, c, z)
+	})
+}
+
+// narrowMoments rounds new moments of the gradient times coef into om and ov, and calls f with those of each element before
+// rounding. If coef is not finite, they stay as they are.
+func narrowMoments(a gpu.Attrs, g, m, v, coef, hyper, om, ov mat, f func(r, c int, m, v float64)) {
 	om.take(m)
 	ov.take(v)
-	k, lr, bc1, bc2, seed := coef.v[0], hyper.v[0], hyper.v[1], hyper.v[2], uint32(hyper.v[3])
+	k, seed := coef.v[0], uint32(hyper.v[3])
 	if !finite(k) {
 		return
 	}
@@ -72,11 +72,7 @@ func narrowAdamW(a gpu.Attrs, w, g, m, v, coef, hyper, ow, om, ov mat) {
 		x, y := a.Beta1*m.at(r, c)+(1-a.Beta1)*d, a.Beta2*v.at(r, c)+(1-a.Beta2)*d*d
 		nm.set(r, c, x)
 		nv.set(r, c, y)
-		z := w.at(r, c) - lr*a.WeightDecay*w.at(r, c) - lr*(x/bc1)/(math.Sqrt(y/bc2)+a.Eps)
-		if ow.dtype == gpu.BF16 {
-			z = float64(gpu.FromBF16(gpu.ToBF16Stochastic(float32(z), seed, int64(r*m.cols+c))))
-		}
-		ow.set(r, c, z)
+		f(r, c, x, y)
 	})
 	om.keep(nm, seed, gpu.DrawsOfM)
 	ov.keep(nv, seed, gpu.DrawsOfV)

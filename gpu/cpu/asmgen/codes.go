@@ -5,24 +5,19 @@ import (
 	"io"
 )
 
-// coders writes what reads and writes blocks of codes (gpu.Codes), and what rounds to bf16 stochastically, on whole
-// vectors.
+// coders writes what reads and writes whole vectors of codes (gpu.Codes).
 func coders(w io.Writer) {
 	decoder(w, avx512)
 	decoder(w, avx2)
-	byteDecoder(w)
-	wideEncoder(w, "encodeAVX512", true)
-	wideEncoder(w, "encodeEvenAVX512", false)
-	encoder(w)
-	drawer(w)
-	halfDrawer(w)
-	randomizer(w)
-	narrowStep(w)
+	decoderVBMI(w)
+	encoderAVX512(w, false)
+	encoderAVX512(w, true)
+	encoderAVX2(w)
 }
 
-// decoder looks the values of bytes up in a table.
+// decoder looks the values of codes up in a table.
 func decoder(w io.Writer, v isa) {
-	p := func(format string, args ...any) { fmt.Fprintf(w, "\t"+format+"\n", args...) }
+	p := func(format string, args ...any) { line(w, format, args...) }
 	fmt.Fprintf(w, "\n// func decode%s(n int, to *float32, from *byte, values *float32, scale float32)\n"+
 		"TEXT ·decode%s(SB), NOSPLIT, $0-36\n", v.suffix, v.suffix)
 	p("MOVQ n+0(FP), CX\n\tMOVQ to+8(FP), DI\n\tMOVQ from+16(FP), SI\n\tMOVQ values+24(FP), BX")
@@ -37,9 +32,10 @@ func decoder(w io.Writer, v isa) {
 	p("ADDQ $%d, SI\n\tADDQ $%d, DI\n\tSUBQ $%d, CX\n\tJG loop\n\tVZEROUPPER\n\tRET", v.width, 4*v.width, v.width)
 }
 
-// byteDecoder does so where bytes can be permuted across a register: each byte of a value's bits comes from a table of 256, and
-// the four of a value are put together again. So that values leave in order, the codes are moved to where they come out.
-func byteDecoder(w io.Writer) {
+// decoderVBMI is decoder where bytes can be permuted across a register: each of the four bytes of a value comes from a table
+// of 256 bytes, and the four are put together again, which leaves the values in another order. The codes are permuted
+// beforehand, so that the values come out in the order of memory.
+func decoderVBMI(w io.Writer) {
 	p := func(format string, args ...any) { line(w, format, args...) }
 	fmt.Fprint(w, "\n// func decodeVBMI(n int, to *float32, from, planes *byte, scales *float32)\n"+
 		"TEXT ·decodeVBMI(SB), NOSPLIT, $0-40\n")
@@ -66,41 +62,33 @@ func byteDecoder(w io.Writer) {
 	data(w, "quarters", 4, 0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15)
 }
 
-// data writes a constant of elements of a size in bytes.
-func data(w io.Writer, name string, size int, elements ...int) {
-	fmt.Fprintln(w)
-	for i, x := range elements {
-		fmt.Fprintf(w, "DATA %s<>+%d(SB)/%d, $%d\n", name, size*i, size, x)
-	}
-	fmt.Fprintf(w, "GLOBL %s<>(SB), RODATA|NOPTR, $%d\n", name, size*len(elements))
-}
-
-// wideEncoder finds codes as gpu.Codes.Of does, 64 at a time. At most one bound lies within an octave: octaves are the
-// bound in each of 32, and the class below it. A map of one class needs none of that. The sign is put to the codes when
-// they are bytes.
-func wideEncoder(w io.Writer, name string, classes bool) {
+// encoderAVX512 finds codes as gpu.Codes.Of does, 64 at a time. At most one bound lies within an octave: octaves hold the
+// bound in each of 32, and the class below it. An even map has a single class, and needs no bounds. The signs are applied
+// when the codes are bytes.
+func encoderAVX512(w io.Writer, even bool) {
 	p := func(format string, args ...any) { line(w, format, args...) }
+	name, class := "encodeAVX512", "VBROADCASTF64X4"
+	if even {
+		name, class = "encodeEvenAVX512", "VBROADCASTSS"
+	}
 	fmt.Fprintf(w, "\n// func %s(n int, to *byte, from *float32, octaves *octaves, classes *float32, zero int, "+
 		"scales *float32)\nTEXT ·%s(SB), NOSPLIT, $0-56\n", name, name)
 	p("MOVQ n+0(FP), CX\n\tMOVQ to+8(FP), DI\n\tMOVQ from+16(FP), SI\n\tMOVQ octaves+24(FP), BX\n\tMOVQ classes+32(FP), DX")
 	for i := range 4 {
 		p("VMOVUPS %d(BX), Z%d", 64*i, 16+i)
 	}
-	class := "VBROADCASTF64X4"
-	if !classes {
-		class = "VBROADCASTSS"
-	}
 	for i := range 3 {
 		p("%s %d(DX), Z%d", class, 32*i, 4+i)
 	}
-	p("MOVL $0x3f800000, AX\n\tVMOVD AX, X13\n\tMOVQ scales+48(FP), R9\n\tMOVQ zero+40(FP), AX\n\tVPBROADCASTB AX, Z11\n\tVMOVDQU64 quarters<>(SB), Z12")
+	p("MOVL $0x3f800000, AX\n\tVMOVD AX, X13\n\tMOVQ scales+48(FP), R9")
+	p("MOVQ zero+40(FP), AX\n\tVPBROADCASTB AX, Z11\n\tVMOVDQU64 quarters<>(SB), Z12")
 	for i, c := range []uint32{0x7fffffff, 96 << 23, 1} {
 		p("MOVL $0x%x, AX\n\tVPBROADCASTD AX, Z%d", c, 8+i)
 	}
 	fmt.Fprint(w, "block:\n\tVDIVSS (R9), X13, X7\n\tVBROADCASTSS X7, Z7\n\tADDQ $4, R9\n\tMOVQ $4, R8\nloop:\n")
 	for u := range 4 {
 		p("VMULPS %d(SI), Z7, Z0\n\tVPMOVD2M Z0, K%d\n\tVPANDD Z8, Z0, Z0", 64*u, 1+u)
-		if !classes {
+		if even {
 			p("VMULPS Z0, Z4, Z1\n\tVADDPS Z5, Z1, Z1\n\tVMINPS Z6, Z1, Z1\n\tVCVTTPS2DQ Z1, Z%d", 20+u)
 			continue
 		}
@@ -116,9 +104,9 @@ func wideEncoder(w io.Writer, name string, classes bool) {
 	fmt.Fprint(w, "done:\n\tVZEROUPPER\n\tRET\n")
 }
 
-// encoder finds codes as gpu.Codes.Of does. Of the seven bounds it compares with three, as a tree: the middle one in
+// encoderAVX2 finds codes as gpu.Codes.Of does. It compares with three of the seven bounds, as in a tree: the middle one in
 // register 8, then one of 9, then one of 10, by the class so far. Registers 4 to 6 hold slope, offset and most of each class.
-func encoder(w io.Writer) {
+func encoderAVX2(w io.Writer) {
 	p := func(format string, args ...any) { line(w, format, args...) }
 	fmt.Fprint(w, "\n// func encodeAVX2(n int, to *byte, from, bounds, classes *float32, zero int, inverse float32)\n"+
 		"TEXT ·encodeAVX2(SB), NOSPLIT, $0-52\n")
@@ -142,93 +130,4 @@ func encoder(w io.Writer) {
 	p("VPXOR Y0, Y1, Y1\n\tVPSUBD Y0, Y1, Y1\n\tVPADDD Y15, Y1, Y1\n\tVPMAXSD Y14, Y1, Y1")
 	p("VPACKUSDW Y1, Y1, Y1\n\tVPERMQ $8, Y1, Y1\n\tVPACKUSWB X1, X1, X1\n\tVMOVQ X1, (DI)")
 	p("ADDQ $32, SI\n\tADDQ $8, DI\n\tSUBQ $8, CX\n\tJG loop\n\tVZEROUPPER\n\tRET")
-}
-
-// drawer rounds as gpu.ToBF16Stochastic does, 32 elements at a time, with splitmix64 in eight lanes. z is the state of the
-// first element, and all states have the same bits from 30 on. The last step of splitmix64 leaves the upper 16 bits, which
-// are all that is drawn, as they are.
-func drawer(w io.Writer) {
-	p := func(format string, args ...any) { line(w, format, args...) }
-	fmt.Fprint(w, "\n// func drawAVX512(n int, to *uint16, from *float32, z uint64)\nTEXT ·drawAVX512(SB), NOSPLIT, $0-32\n")
-	p("MOVQ n+0(FP), CX\n\tMOVQ to+8(FP), DI\n\tMOVQ from+16(FP), SI")
-	p("VPBROADCASTQ z+24(FP), Z10\n\tVPSRLQ $30, Z10, Z17\n\tVPADDQ iota<>(SB), Z10, Z10") // of the first eight elements
-	for i, c := range []string{"0xbf58476d1ce4e5b9", "0x94d049bb133111eb", "8"} {
-		p("MOVQ $%s, AX\n\tVPBROADCASTQ AX, Z%d", c, 11+i)
-	}
-	p("MOVL $0x400000, AX\n\tVPBROADCASTD AX, Z15\n\tMOVL $0x55555555, AX\n\tKMOVD AX, K3")
-	p("VMOVDQU64 upper<>(SB), Z16\n\tVMOVDQU64 odd<>(SB), Z18")
-	fmt.Fprint(w, "loop:\n")
-	for i := range 4 {
-		p("VPXORQ Z17, Z10, Z%d\n\tVPADDQ Z13, Z10, Z10\n\tVPMULLQ Z11, Z%d, Z%d", i, i, i)
-	}
-	for i := range 4 {
-		p("VPSRLQ $27, Z%d, Z%d\n\tVPXORQ Z%d, Z%d, Z%d\n\tVPMULLQ Z12, Z%d, Z%d", i, 4+i, 4+i, i, i, i, i)
-	}
-	for i := range 2 {
-		p("VPERMT2W.Z Z%d, Z16, K3, Z%d\n\tVMOVUPS %d(SI), Z%d\n\tVPADDD Z%d, Z%d, Z%d", 2*i+1, 2*i, 64*i, 4+i, 4+i, 2*i, 2*i)
-		p("VCMPPS $3, Z%d, Z%d, K%d\n\tVPORD Z15, Z%d, K%d, Z%d", 4+i, 4+i, 1+i, 4+i, 1+i, 2*i)
-	}
-	p("VPERMT2W Z2, Z18, Z0\n\tVMOVDQU64 Z0, (DI)")
-	p("ADDQ $128, SI\n\tADDQ $64, DI\n\tSUBQ $32, CX\n\tJG loop\n\tVZEROUPPER\n\tRET")
-	data(w, "iota", 8, 0, 1, 2, 3, 4, 5, 6, 7)
-	var upper, odd []int // the upper words of 16 numbers in two registers, each with nothing above it; those of 32
-	for i := range 16 {
-		upper = append(upper, 4*i+3, 0)
-	}
-	for i := range 32 {
-		odd = append(odd, 2*i+1)
-	}
-	data(w, "upper", 2, upper...)
-	data(w, "odd", 2, odd...)
-}
-
-// halfDrawer does so in AVX2, eight elements at a time. It has no product of 64 bits: x c is the product of the lower halves,
-// and above it the lower half of x times the upper one of c, and the other way round.
-func halfDrawer(w io.Writer) {
-	p := func(format string, args ...any) { line(w, format, args...) }
-	fmt.Fprint(w, "\n// func drawAVX2(n int, to *uint16, from *float32, z uint64)\nTEXT ·drawAVX2(SB), NOSPLIT, $0-32\n")
-	p("MOVQ n+0(FP), CX\n\tMOVQ to+8(FP), DI\n\tMOVQ from+16(FP), SI")
-	p("VPBROADCASTQ z+24(FP), Y6\n\tVPSRLQ $30, Y6, Y7\n\tVPADDQ iota<>(SB), Y6, Y6")
-	for i, c := range []string{"0xbf58476d1ce4e5b9", "0xbf58476d", "0x94d049bb133111eb", "0x94d049bb", "4"} {
-		p("MOVQ $%s, AX\n\tVMOVQ AX, X%d\n\tVPBROADCASTQ X%d, Y%d", c, 8+i, 8+i, 8+i)
-	}
-	p("MOVL $0x400000, AX\n\tVMOVD AX, X13\n\tVPBROADCASTD X13, Y13")
-	multiply := func(x, t, c int) {
-		p("VPSRLQ $32, Y%d, Y%d\n\tVPMULUDQ Y%d, Y%d, Y%d\n\tVPMULUDQ Y%d, Y%d, Y%d", x, t, c, t, t, c+1, x, t+1)
-		p("VPADDQ Y%d, Y%d, Y%d\n\tVPSLLQ $32, Y%d, Y%d\n\tVPMULUDQ Y%d, Y%d, Y%d\n\tVPADDQ Y%d, Y%d, Y%d", t+1, t, t, t, t, c, x, x, t, x, x)
-	}
-	fmt.Fprint(w, "loop:\n")
-	for i := range 2 {
-		t := 2 + 2*i
-		p("VPXOR Y7, Y6, Y%d\n\tVPADDQ Y12, Y6, Y6", i)
-		multiply(i, t, 8)
-		p("VPSRLQ $27, Y%d, Y%d\n\tVPXOR Y%d, Y%d, Y%d", i, t, t, i, i)
-		multiply(i, t, 10)
-		p("VPSRLQ $48, Y%d, Y%d", i, i)
-	}
-	p("VSHUFPS $0x88, Y1, Y0, Y0\n\tVPERMQ $0xd8, Y0, Y0\n\tVMOVUPS (SI), Y1\n\tVPADDD Y1, Y0, Y0")
-	p("VCMPPS $3, Y1, Y1, Y2\n\tVPOR Y13, Y1, Y1\n\tVBLENDVPS Y2, Y1, Y0, Y0\n\tVPSRLD $16, Y0, Y0")
-	p("VPACKUSDW Y0, Y0, Y0\n\tVPERMQ $8, Y0, Y0\n\tVMOVUPS X0, (DI)")
-	p("ADDQ $32, SI\n\tADDQ $16, DI\n\tSUBQ $8, CX\n\tJG loop\n\tVZEROUPPER\n\tRET")
-}
-
-// randomizer writes what gpu.RandomElement gives, times a factor, 16 at a time; z is the state of the first element, and all
-// states have the same bits from 30 on. factor is a quarter of the elements' factor.
-func randomizer(w io.Writer) {
-	p := func(format string, args ...any) { line(w, format, args...) }
-	fmt.Fprint(w, "\n// func randomAVX512(n int, to *float32, z uint64, factor float32)\nTEXT ·randomAVX512(SB), NOSPLIT, $0-28\n")
-	p("MOVQ n+0(FP), CX\n\tMOVQ to+8(FP), DI\n\tVBROADCASTSS factor+24(FP), Z14")
-	p("VPBROADCASTQ z+16(FP), Z10\n\tVPSRLQ $30, Z10, Z17\n\tVPADDQ iota<>(SB), Z10, Z10")
-	for i, c := range []string{"0xbf58476d1ce4e5b9", "0x94d049bb133111eb", "8"} {
-		p("MOVQ $%s, AX\n\tVPBROADCASTQ AX, Z%d", c, 11+i)
-	}
-	p("MOVL $32, AX\n\tVPBROADCASTD AX, Z15")
-	fmt.Fprint(w, "loop:\n")
-	for i := range 2 {
-		p("VPXORQ Z17, Z10, Z%d\n\tVPADDQ Z13, Z10, Z10\n\tVPMULLQ Z11, Z%d, Z%d", i, i, i)
-		p("VPSRLQ $27, Z%d, Z%d\n\tVPXORQ Z%d, Z%d, Z%d\n\tVPMULLQ Z12, Z%d, Z%d", i, 2+i, 2+i, i, i, i, i)
-		p("VPSRLQ $31, Z%d, Z%d\n\tVPXORQ Z%d, Z%d, Z%d\n\tVPOPCNTQ Z%d, Z%d\n\tVPMOVQD Z%d, Y%d", i, 2+i, 2+i, i, i, i, i, i, i)
-	}
-	p("VINSERTI64X4 $1, Y1, Z0, Z0\n\tVPSUBD Z15, Z0, Z0\n\tVCVTDQ2PS Z0, Z0\n\tVMULPS Z14, Z0, Z0\n\tVMOVUPS Z0, (DI)")
-	p("ADDQ $64, DI\n\tSUBQ $16, CX\n\tJG loop\n\tVZEROUPPER\n\tRET")
 }

@@ -94,7 +94,7 @@ type machine interface {
 	scratch(alloc func() int, free func(int))
 }
 
-// many registers are enough for the scalars of any loop beside what it computes with.
+// many registers have room for the scalars of any loop, beside what it computes with.
 const many = 32
 
 // compiler turns one loop into code for one machine.

@@ -33,9 +33,6 @@ func (t tile) name() string {
 func (t tile) sum(i, j int) int { return i*t.nv + j }
 func (t tile) columns() int     { return t.mr * t.nv }
 
-// line writes lines of assembly.
-func line(w io.Writer, format string, args ...any) { fmt.Fprintf(w, "\t"+format+"\n", args...) }
-
 func (t tile) write(w io.Writer) {
 	fmt.Fprintf(w, "\n// func %s(k int, a, b, c, from unsafe.Pointer, ldc, mode int, alpha float32)\n", t.name())
 	fmt.Fprintf(w, "TEXT ·%s(SB), NOSPLIT, $0-60\n", t.name())

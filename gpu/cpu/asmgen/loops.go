@@ -8,7 +8,8 @@ import (
 	"strings"
 )
 
-// loop is a function of loops.go: it runs over slices of one length, of float32 or, to read, of bf16, element by element.
+// loop is a function of loops.go: it runs element by element over slices of one length, of float32 or of bf16, which it
+// only reads.
 // The generator knows
 //
 //	for i := range y { ... }           one such loop, the whole body of the function
@@ -20,7 +21,7 @@ import (
 type loop struct {
 	name    string
 	slices  []string
-	halves  map[string]bool // slices of bf16
+	halves  map[string]bool // the slices of bf16
 	scalars []string
 	results []string
 	body    []ast.Stmt
@@ -78,7 +79,7 @@ func table(loops []*loop) string {
 	return b.String()
 }
 
-// params are the parameters of a loop, each slice as what precedes the type of its elements says.
+// params are the parameters of a loop; slice is what precedes the type of a slice's elements: "[]" or "*".
 func (l *loop) params(slice string) string {
 	var list []string
 	for _, s := range l.slices {

@@ -24,6 +24,8 @@ func main() {
 	packers(asm)
 	converters(asm)
 	coders(asm)
+	drawers(asm)
+	narrowStep(asm)
 	unpackers(asm)
 	sets := []machine{&x86{isa: avx512, w: asm}, &x86{isa: avx2, w: asm}}
 	compileAll(asm, loops, sets)

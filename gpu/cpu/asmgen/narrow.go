@@ -5,28 +5,31 @@ import (
 	"io"
 )
 
-// narrowStep writes one pass over a block: AdamW of weights and gradients in bf16 with moments in codes, as halfAdamWLoop
-// and what decodes and draws compute it. Together they hide each other's waiting: for roots and quotients, for products of
-// 64 bits, and for memory. The new moments go to om and ov, since their scales are known at the block's end only.
+// narrowStep writes AdamW of weights and gradients in bf16 with moments in codes, as one pass over a block. It computes what
+// decoderVBMI, halfAdamWLoop and drawerAVX512 do one after the other; in one pass the roots and quotients, the products of 64
+// bits and the memory are waited for at the same time. The new moments go to om and ov, since their scales are known only at
+// the end of the block.
 //
 // Registers 0 to 3 hold 64 first moments and then weights, 4 to 7 second moments, 14 and 15 the largest so far, and 16 to
 // 31 the table of the second moments.
 func narrowStep(w io.Writer) {
 	p := func(format string, args ...any) { line(w, format, args...) }
-	fmt.Fprint(w, "\n// func narrowStepVBMI(n int, w, grad *uint16, m, v *byte, om, ov *float32, planesM, planesV *byte, a *stepArgs, z uint64)\n"+
-		"TEXT ·narrowStepVBMI(SB), NOSPLIT, $0-88\n")
-	for i, r := range []string{"CX", "DI", "SI", "R8", "R9", "R10", "R11", "BX", "DX", "R12"} {
-		p("MOVQ %s+%d(FP), %s", []string{"n", "w", "grad", "m", "v", "om", "ov", "planesM", "planesV", "a"}[i], 8*i, r)
+	fmt.Fprint(w, "\n// func narrowStepVBMI(n int, w, grad *uint16, m, v *byte, om, ov *float32, "+
+		"planesM, planesV *byte, a *stepArgs, z uint64)\nTEXT ·narrowStepVBMI(SB), NOSPLIT, $0-88\n")
+	for i, x := range []struct{ name, register string }{{"n", "CX"}, {"w", "DI"}, {"grad", "SI"}, {"m", "R8"}, {"v", "R9"},
+		{"om", "R10"}, {"ov", "R11"}, {"planesM", "BX"}, {"planesV", "DX"}, {"a", "R12"}} {
+		p("MOVQ %s+%d(FP), %s", x.name, 8*i, x.register)
 	}
 	for i := range 16 {
 		p("VMOVDQU64 %d(DX), Z%d", 64*i, 16+i)
 	}
 	p("MOVQ z+80(FP), DX\n\tMOVL $0x55555555, AX\n\tKMOVD AX, K3\n\tVPXORD Z14, Z14, Z14\n\tVPXORD Z15, Z15, Z15")
 	fmt.Fprint(w, "loop:\n")
-	field := map[string]int{}
+	field := map[string]int{} // offsets in stepArgs
 	for i, name := range []string{"k", "b1", "c1", "b2", "c2", "r1", "r2", "eps", "lr", "keep", "scaleM", "scaleV", "mostM", "mostV"} {
 		field[name] = 4 * i
 	}
+	// moments decodes 64 moments into four registers, as decoderVBMI does.
 	moments := func(from, scale string, to int, permute func(plane, half, dst int)) {
 		p("VMOVDQU64 quarters<>(SB), Z8\n\tVPERMD (%s), Z8, Z8\n\tVPMOVB2M Z8, K1\n\tPREFETCHT0 1024(%s)", from, from)
 		for plane := range 4 {
@@ -45,6 +48,7 @@ func narrowStep(w io.Writer) {
 			p("VMULPS.BCST %d(R12), Z%d, Z%d", field[scale], 9+i, to+i)
 		}
 	}
+	// Registers have room for one table. The other is read from memory.
 	moments("R8", "scaleM", 0, func(plane, half, dst int) {
 		at := 256*plane + 128*half
 		p("VMOVDQU64 %d(BX), Z0\n\tVPERMI2B %d(BX), Z0, Z%d", at, at+64, dst)
@@ -53,8 +57,9 @@ func narrowStep(w io.Writer) {
 		table := 16 + 4*plane + 2*half
 		p("VPERMI2B Z%d, Z%d, Z%d", table+1, table, dst)
 	})
+	// by computes with a scalar of stepArgs.
 	by := func(op, name string, from, to int) { p("%s.BCST %d(R12), Z%d, Z%d", op, field[name], from, to) }
-	for u := range 4 {
+	for u := range 4 { // 16 elements: the new weight takes the place of the first moment
 		m, v := u, 4+u
 		p("VPMOVZXWD %d(SI), Z8\n\tVPSLLD $16, Z8, Z8", 32*u)
 		by("VMULPS", "k", 8, 8)
@@ -73,6 +78,7 @@ func narrowStep(w io.Writer) {
 		by("VFMSUB231PS", "keep", 8, m)
 	}
 	p("PREFETCHT0 2048(SI)\n\tPREFETCHT0 2112(SI)\n\tPREFETCHT0 2048(DI)\n\tPREFETCHT0 2112(DI)")
+	// The weights are rounded as drawerAVX512 does.
 	p("VPBROADCASTQ DX, Z4\n\tVPSRLQ $30, Z4, Z7\n\tVPADDQ iota<>(SB), Z4, Z4\n\tVMOVDQU64 upper<>(SB), Z6\n\tVMOVDQU64 odd<>(SB), Z5")
 	for half := range 2 {
 		for i := range 4 {
@@ -89,7 +95,8 @@ func narrowStep(w io.Writer) {
 		}
 		p("VPERMT2W Z10, Z5, Z8\n\tVMOVDQU64 Z8, %d(DI)", 64*half)
 	}
-	p("ADDQ $64, DX\n\tADDQ $128, DI\n\tADDQ $128, SI\n\tADDQ $64, R8\n\tADDQ $64, R9\n\tADDQ $256, R10\n\tADDQ $256, R11\n\tSUBQ $64, CX\n\tJG loop")
+	p("ADDQ $64, DX\n\tADDQ $128, DI\n\tADDQ $128, SI\n\tADDQ $64, R8\n\tADDQ $64, R9\n\tADDQ $256, R10\n\tADDQ $256, R11")
+	p("SUBQ $64, CX\n\tJG loop")
 	m := &x86{isa: avx512, w: w}
 	m.join(opMax, 14, 0)
 	m.join(opMax, 15, 0)
@@ -97,5 +104,6 @@ func narrowStep(w io.Writer) {
 	data(w, "eighths", 8, 0, 8, 16, 24, 32, 40, 48, 56)
 	data(w, "magnitude", 4, 0x7fffffff)
 	data(w, "quiet", 4, 0x400000)
-	fmt.Fprintln(w, "\nDATA mixers<>+0(SB)/8, $0xbf58476d1ce4e5b9\nDATA mixers<>+8(SB)/8, $0x94d049bb133111eb\nGLOBL mixers<>(SB), RODATA|NOPTR, $16")
+	fmt.Fprintln(w, "\nDATA mixers<>+0(SB)/8, $0xbf58476d1ce4e5b9\nDATA mixers<>+8(SB)/8, $0x94d049bb133111eb\n"+
+		"GLOBL mixers<>(SB), RODATA|NOPTR, $16")
 }

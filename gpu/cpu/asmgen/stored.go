@@ -5,8 +5,8 @@ import (
 	"io"
 )
 
-// unpackers writes what takes frozen matrices apart. An element of NF4 is four bits, the first of two in the upper ones,
-// that choose one of 16 levels: the levels times the scale of a block of 64 lie in registers.
+// unpackers writes what decodes frozen matrices. An element of NF4 is four bits that choose one of 16 levels, two elements a
+// byte, the first in the upper half. The levels times the scale of a block of 64 elements lie in registers.
 func unpackers(w io.Writer) {
 	levelsAVX512(w)
 	halvesAVX512(w)
@@ -40,8 +40,8 @@ func (v isa) scale(w io.Writer, to int) {
 	line(w, "VMULSS X14, X%d, X%d\n\tVADDSS X15, X%d, X%d\n\tVBROADCASTSS X%d, %s", to, to, to, to, to, v.r(to))
 }
 
-// Of eight bytes in each quarter of a register, every element gets its own, and the shift brings its four bits down: what
-// permutes levels heeds no others.
+// levelsAVX512 copies eight bytes to each quarter of a register, gives every element its own of them, and shifts its four bits
+// down. VPERMPS heeds no other bits.
 func levelsAVX512(w io.Writer) {
 	unpacker(w, "nf4AVX512", "float32")
 	line(w, "VMOVUPS (BX), Z0\n\tVMOVDQU64 element<>(SB), Z1\n\tVMOVDQU64 shift<>(SB), Z2")
@@ -67,8 +67,8 @@ func halvesAVX512(w io.Writer) {
 	roundHalf(w, 3, 4)
 	line(w, "VPMOVDW Z3, Y3")
 	for i := range 2 {
-		line(w, "VBROADCASTI32X4 %d(SI), Z4\n\tVPSHUFB Z1, Z4, Z4\n\tVPSRLVW Z2, Z4, Z4\n\tVPANDD Z7, Z4, Z4\n\tVPERMW Z3, Z4, Z4\n\tVMOVDQU64 Z4, %d(DI)",
-			16*i, 64*i)
+		line(w, "VBROADCASTI32X4 %d(SI), Z4\n\tVPSHUFB Z1, Z4, Z4\n\tVPSRLVW Z2, Z4, Z4", 16*i)
+		line(w, "VPANDD Z7, Z4, Z4\n\tVPERMW Z3, Z4, Z4\n\tVMOVDQU64 Z4, %d(DI)", 64*i)
 	}
 	line(w, "ADDQ $32, SI\n\tADDQ $128, DI\n\tDECQ CX\n\tJNZ loop\n\tVZEROUPPER\n\tRET")
 }
@@ -80,7 +80,7 @@ func roundHalf(w io.Writer, x, t int) {
 		x, t, t, t, t, t, t, x, x, x, x)
 }
 
-// levelsAVX2 has the levels in two registers, between which the highest of the four bits chooses.
+// levelsAVX2 has the levels in two registers; the highest of the four bits chooses between them.
 func levelsAVX2(w io.Writer) {
 	unpacker(w, "nf4AVX2", "float32")
 	line(w, "VMOVUPS (BX), Y0\n\tVMOVUPS 32(BX), Y1\n\tVMOVDQU element<>(SB), Y2\n\tVMOVDQU shift<>(SB), Y3")
@@ -94,14 +94,15 @@ func levelsAVX2(w io.Writer) {
 	line(w, "ADDQ $32, SI\n\tADDQ $256, DI\n\tDECQ CX\n\tJNZ loop\n\tVZEROUPPER\n\tRET")
 }
 
-// bytesTo makes numbers of the codes of gpu.RowInt8, rounded to bf16 or not.
+// bytesTo decodes elements of a row of gpu.RowInt8, and rounds them to bf16 if half is true.
 func bytesTo(w io.Writer, v isa, half bool) {
 	r, name, to, size := v.reg, "int8"+v.suffix, "float32", 4
 	if half {
 		name, to, size = "int8Half"+v.suffix, "uint16", 2
 	}
 	fmt.Fprintf(w, "\n// func %s(n int, to *%s, from *byte, scale, step float32)\nTEXT ·%s(SB), NOSPLIT, $0-32\n", name, to, name)
-	line(w, "MOVQ n+0(FP), CX\n\tMOVQ to+8(FP), DI\n\tMOVQ from+16(FP), SI\n\tVBROADCASTSS scale+24(FP), %s0\n\tVBROADCASTSS step+28(FP), %s1", r, r)
+	line(w, "MOVQ n+0(FP), CX\n\tMOVQ to+8(FP), DI\n\tMOVQ from+16(FP), SI")
+	line(w, "VBROADCASTSS scale+24(FP), %s0\n\tVBROADCASTSS step+28(FP), %s1", r, r)
 	if half {
 		for i, c := range []int{0x7fff, 1} {
 			line(w, "MOVL $%d, AX\n\tVPBROADCASTD AX, Z%d", c, 5+i)
@@ -119,7 +120,7 @@ func bytesTo(w io.Writer, v isa, half bool) {
 	line(w, "ADDQ $%d, SI\n\tADDQ $%d, DI\n\tSUBQ $%d, CX\n\tJG loop\n\tVZEROUPPER\n\tRET", v.width, size*v.width, v.width)
 }
 
-// unpackers of arm64: a level is four bytes, and a permutation of bytes moves it whole.
+// unpackers does the same for arm64: a level is four bytes, and a permutation of bytes moves all four.
 func (m *neon) unpackers() {
 	fmt.Fprint(m.w, "\n// func nf4NEON(blocks int, to *float32, from, scales *byte, levels, values *float32, group, mean float32)\n"+
 		"TEXT ·nf4NEON(SB), NOSPLIT, $0-56\n")
@@ -133,7 +134,8 @@ func (m *neon) unpackers() {
 		m.word(neonOps[opMul].base, "FMUL", 16+i, i, 20)
 	}
 	for range 4 { // 16 elements
-		m.p("VLD1.P 8(R2), [V4.B8]\n\tVUSHR $4, V4.B8, V5.B8\n\tVAND V13.B8, V4.B8, V4.B8\n\tVZIP1 V4.B16, V5.B16, V4.B16\n\tVSHL $2, V4.B16, V4.B16")
+		m.p("VLD1.P 8(R2), [V4.B8]\n\tVUSHR $4, V4.B8, V5.B8\n\tVAND V13.B8, V4.B8, V4.B8")
+		m.p("VZIP1 V4.B16, V5.B16, V4.B16\n\tVSHL $2, V4.B16, V4.B16")
 		for i := range 4 {
 			m.p("VTBL V%d.B16, [V4.B16], V%d.B16\n\tVADD V12.B16, V%d.B16, V%d.B16\n\tVTBL V%d.B16, [V16.B16, V17.B16, V18.B16, V19.B16], V%d.B16",
 				8+i, 24+i, 24+i, 24+i, 24+i, 24+i)
@@ -166,7 +168,7 @@ func (m *neon) unpackers() {
 	data(m.w, "ofFour", 1, ofFour...)
 }
 
-// wordOf writes an instruction of registers d and n under a name of its own.
+// wordOf writes an instruction of registers d and n; name is what a comment calls it.
 func (m *neon) wordOf(base uint32, name string, d, n int) {
 	m.p("WORD $0x%08x // %s", base|uint32(n)<<5|uint32(d), name)
 }
