@@ -3,12 +3,12 @@ package memoryplan
 import (
 	"cmp"
 	"fmt"
+	"slices"
 
 	"github.com/hashicorp/hcl/v2"
 
 	"stepflow/dsl"
 	"stepflow/gpu"
-	"stepflow/ops"
 	"stepflow/ops/growth"
 	"stepflow/ops/optim"
 	"stepflow/runtime/blocks"
@@ -167,19 +167,10 @@ func (q *search) impossible(o option) error {
 		return fmt.Errorf("everything would be frozen, without adapters")
 	case o.fused && len(s.Refreshes()) > 0:
 		return fmt.Errorf("galore finds its projections from the gradients of a whole step, which a fused update does not keep")
-	case narrow && !some(s.Params, s.FrozenProjection):
+	case narrow && !slices.ContainsFunc(s.Params, s.FrozenProjection):
 		return fmt.Errorf("no projection would be frozen that %s could store", o.frozen)
 	case q.spec != nil && len(s.Adapters) == 0:
 		return fmt.Errorf("no projection would be frozen that an adapter could sit on")
 	}
 	return nil
-}
-
-func some(list []ops.Param, is func(ops.Param) bool) bool {
-	for _, x := range list {
-		if is(x) {
-			return true
-		}
-	}
-	return false
 }
