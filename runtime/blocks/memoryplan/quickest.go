@@ -216,8 +216,15 @@ const likely = 3
 // none has. It ends early once it has asked for the sizes of programs with most layers.
 func (q *search) quickest(limit int64, largest []int, most int) (best []int, gap, least float64, err error) {
 	stages, start := len(largest), *q.spent
-	best = largest
-	if least, err = q.work(best, limit); err != nil {
+	best, least = largest, math.Inf(1)
+	settle := func(split []int) error {
+		n, err := q.work(split, limit)
+		if err == nil && n < least {
+			best, least = split, n
+		}
+		return err
+	}
+	if err := settle(largest); err != nil {
 		return nil, 0, 0, err
 	}
 	for tries := 0; ; tries++ {
@@ -227,12 +234,8 @@ func (q *search) quickest(limit int64, largest []int, most int) (best []int, gap
 				return nil, 0, 0, err
 			}
 			if way != nil {
-				n, err := q.work(way, limit)
-				if err != nil {
+				if err := settle(way); err != nil {
 					return nil, 0, 0, err
-				}
-				if n < least {
-					best, least = way, n
 				}
 			}
 		}
@@ -243,12 +246,8 @@ func (q *search) quickest(limit int64, largest []int, most int) (best []int, gap
 		if *q.spent-start > most {
 			return best, least/bound - 1, least, nil
 		}
-		n, err := q.work(way, limit)
-		if err != nil {
+		if err := settle(way); err != nil {
 			return nil, 0, 0, err
-		}
-		if n < least {
-			best, least = way, n
 		}
 	}
 }
@@ -273,9 +272,9 @@ func (q *search) work(split []int, limit int64) (sum float64, err error) {
 // shortest is the split with the fewest operations, where those of a stage that is not settled are told by option; nil if
 // none fits.
 func (q *search) shortest(stages int, limit int64, told func(shape, int, int64) float64) (split []int, operations float64, err error) {
-	for _, first := range []bool{true, false} {
-		for _, i := range q.choices(map[bool]int{true: 0, false: 1}[first]) {
-			if _, err := q.cost(lined{i, first}); err != nil {
+	for old := range 2 { // a first stage, and one that continues another
+		for _, i := range q.choices(old) {
+			if _, err := q.cost(lined{i, old == 0}); err != nil {
 				return nil, 0, err
 			}
 		}
