@@ -2,6 +2,7 @@ package memoryplan
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -15,6 +16,7 @@ import (
 	"stepflow/runtime/blocks/model"
 	"stepflow/runtime/blocks/optimizer"
 	adapter "stepflow/runtime/blocks/peft"
+	"stepflow/runtime/compatibility"
 	"stepflow/runtime/program"
 )
 
@@ -141,13 +143,23 @@ func attrOf(d *dsl.Decoded) string {
 	return "device_memory"
 }
 
+// refused returns why the adapters do not go with frozen weights in a type; "" if they do.
+func (q *search) refused(frozen string) string {
+	if q.spec == nil {
+		return ""
+	}
+	for _, x := range (compatibility.Setup{"adapter": {q.spec.Method}, "frozen_dtype": {frozen}}).Refused() {
+		return x.Text
+	}
+	return ""
+}
+
 // impossible returns why no stage can be made in a way; nil if some can.
 func (q *search) impossible(o option) error {
 	t := program.FrozenDTypes[o.frozen]
 	narrow := t != gpu.InvalidDType && t != q.dtype
-	if narrow && q.spec != nil && q.spec.Method == "relora" {
-		return fmt.Errorf("a relora adapter is merged into the frozen weights again and again, and what it learns from one merge to "+
-			"the next is smaller than %s can hold: name a lora adapter, or let frozen weights be stored as they are", o.frozen)
+	if text := q.refused(o.frozen); narrow && text != "" {
+		return errors.New(text)
 	}
 	first, err := q.stage(nil, 2, o)
 	if err != nil || q.model.NumHiddenLayers < 3 {
@@ -163,10 +175,6 @@ func (q *search) impossible(o option) error {
 		}
 	}
 	switch {
-	case len(s.Trainable()) == 0:
-		return fmt.Errorf("everything would be frozen, without adapters")
-	case o.fused && len(s.Refreshes()) > 0:
-		return fmt.Errorf("galore finds its projections from the gradients of a whole step, which a fused update does not keep")
 	case narrow && !slices.ContainsFunc(s.Params, s.FrozenProjection):
 		return fmt.Errorf("no projection would be frozen that %s could store", o.frozen)
 	case q.spec != nil && len(s.Adapters) == 0:

@@ -112,7 +112,7 @@ func (x *Device) remedies(d *dsl.Decoded, near *near) string {
 	add(true, "raise device_memory to %s", dsl.FormatBytes(roundUp(near.peak+x.Memory-x.Limit)))
 	add(d.Int("stages") > 0 && d.Int("stages") < q.model.NumHiddenLayers, "leave stages out")
 	add(!d.Given("updates"), "allow updates = [\"separate\", \"fused\"]")
-	add(staged && !d.Given("frozen_dtypes") && !d.Given("frozen_dtype") && (q.spec == nil || q.spec.Method != "relora"),
+	add(staged && !d.Given("frozen_dtypes") && !d.Given("frozen_dtype") && q.refused("nf4") == "",
 		"allow frozen_dtypes = [\"none\", \"nf4\"]")
 	add(!d.Given("state_dtypes") && len(d.List("alternative")) == 0, "allow state_dtypes = [\"fp32\", \"int8\"] or an alternative optimizer")
 	add(staged && !d.Given("freezes"), "allow freezes = [[\"inherited\"], [\"inherited\", \"embeddings\"]]")
