@@ -1,7 +1,9 @@
 package memoryplan
 
 import (
+	"cmp"
 	"fmt"
+	"math"
 	"slices"
 
 	"stepflow/runtime/program"
@@ -83,6 +85,81 @@ func (q *search) preferred(at shape, limit int64) (best *chosen, err error) {
 		}
 	}
 	return best, nil
+}
+
+// quick chooses for a stage what has the fewest operations. Ways to store frozen weights change none but by the layers that
+// must be computed again, of which those that take least need the fewest.
+func (q *search) quick(at shape, limit int64) (best *chosen, err error) {
+	type group struct {
+		options []int // alike but for how weights are stored
+		least   float64
+	}
+	var groups []*group
+	for _, i := range q.choices(at.old) {
+		c, err := q.cost(lined{i, at.old == 0})
+		if err != nil {
+			return nil, err
+		}
+		j := slices.IndexFunc(groups, func(g *group) bool { return q.options[g.options[0]].alike(q.options[i]) })
+		if j < 0 {
+			groups = append(groups, &group{[]int{i}, c.least(at, limit)})
+			continue
+		}
+		groups[j].options = append(groups[j].options, i)
+	}
+	slices.SortStableFunc(groups, func(a, b *group) int { return cmp.Compare(a.least, b.least) })
+	for _, g := range groups {
+		if best != nil && g.least >= best.operations {
+			break
+		}
+		c, err := q.leanest(at, g.options, limit)
+		if err != nil {
+			return nil, err
+		}
+		if c != nil && (best == nil || c.operations < best.operations) {
+			best = c
+		}
+	}
+	return best, nil
+}
+
+// leanest settles a stage with that of some options which takes least; or with the first that needs no more layers computed
+// again.
+func (q *search) leanest(at shape, options []int, limit int64) (*chosen, error) {
+	sizes := map[int]int64{}
+	for _, i := range options {
+		var err error
+		if sizes[i], err = q.guess(at, i); err != nil {
+			return nil, err
+		}
+		if !far(sizes[i], limit) {
+			if sizes[i], err = q.size(at, i); err != nil {
+				return nil, err
+			}
+		}
+	}
+	least := slices.MinFunc(options, func(a, b int) int { return cmp.Compare(sizes[a], sizes[b]) })
+	c, err := q.try(at, least, limit, "auto")
+	if err != nil {
+		return nil, err
+	}
+	m := met{at, limit, math.MaxInt}
+	if c != nil {
+		m.recompute = c.Fit.Recompute
+	}
+	for _, i := range options {
+		k := q.costs[lined{i, at.old == 0}]
+		k.met = append(k.met, m)
+	}
+	for _, i := range options {
+		if c == nil || i == least {
+			break
+		}
+		if x, err := q.try(at, i, limit, fmt.Sprint(c.Fit.Recompute)); err != nil || x != nil && x.operations <= c.operations {
+			return x, err
+		}
+	}
+	return c, nil
 }
 
 // try chooses what costs time alone: of as many layers as checkpointing allows, as few computed again as let a stage fit, and
