@@ -18,13 +18,13 @@ import (
 
 // candidate is an optimizer that a plan may choose, with a type of its moments, and the search with it.
 type candidate struct {
-	optimizer  int    // 0 for that of optimizer, then the alternatives
+	optimizer  int    // 0 for the one that optimizer names, then the alternatives
 	stateDType string // "" for its own
 	name       string
 	*search
 }
 
-// searches are those with each optimizer that the block allows, the preferred one first.
+// searches prepares a search with each optimizer that the block allows, the preferred one first.
 func searches(p *blocks.Planned, d *dsl.Decoded, target *model.Model) (list []candidate, diags hcl.Diagnostics) {
 	base := search{programs: p.World.Programs.On(0), model: target.Model, dtype: program.Precisions[d.Str("precision")],
 		seq: d.Int("sequence_length"), batch: d.Int("batch_size"), method: bounded, position: cmp.Or(d.Str("position"), "upper"),

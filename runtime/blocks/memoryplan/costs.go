@@ -4,31 +4,30 @@ import (
 	"math"
 )
 
-// costs bound from below the operations of a token with an option: those outside the layers, and so many for each layer and
-// for each that is computed again.
+// costs are the least operations of a token with an option: those outside the layers, and some for each new layer, for each old
+// one, and for each that is computed again.
 type costs struct {
 	rest, fresh, old, again float64
-	layer                   int64 // about what a layer takes that is not computed again
-	met                     []met
+	layer                   int64 // about the bytes that a layer takes which is not computed again
+	needs                   []need
 }
 
-// met is a stage of which it is known how many layers must be computed again within a limit; math.MaxInt where it does not
-// fit.
-type met struct {
+// need is how many layers of a stage must be computed again within a limit; math.MaxInt if the stage does not fit.
+type need struct {
 	shape
 	limit     int64
 	recompute int
 }
 
-// least bounds the operations of a stage within a limit. A stage with as many new layers as another or more, and as many
-// layers in all or more, has no fewer computed again, and where the other does not fit neither does it.
+// least returns the least operations that a stage may have within a limit. A stage with at least as many new layers as another,
+// and at least as many in all, needs at least as many computed again; and if the other does not fit, neither does it.
 func (c *costs) least(at shape, limit int64) float64 { return c.with(at, limit, 0) }
 
-// with is least where n layers are computed again at least.
+// with is least if at least n layers are computed again.
 func (c *costs) with(at shape, limit int64, n int) float64 {
-	for _, m := range c.met {
-		if m.limit >= limit && m.fresh <= at.fresh && m.fresh+m.old <= at.fresh+at.old {
-			n = max(n, m.recompute)
+	for _, x := range c.needs {
+		if x.limit >= limit && x.fresh <= at.fresh && x.fresh+x.old <= at.fresh+at.old {
+			n = max(n, x.recompute)
 		}
 	}
 	if n == math.MaxInt {
@@ -37,7 +36,7 @@ func (c *costs) with(at shape, limit int64, n int) float64 {
 	return c.rest + c.fresh*float64(at.fresh) + c.old*float64(at.old) + c.again*float64(n)
 }
 
-// cost returns the bounds of an option. New layers are as far up as can be, so that gradients pass through the fewest layers.
+// cost returns the costs of an option, as if new layers were as far up as possible: gradients then pass through the fewest layers.
 func (q *search) cost(key lined) (*costs, error) {
 	if c, ok := q.costs[key]; ok {
 		return c, nil
@@ -55,7 +54,7 @@ func (q *search) cost(key lined) (*costs, error) {
 	}
 	var n [3]float64
 	var err error
-	for i, at := range few[key.first] {
+	for i, at := range samples[key.first] {
 		if n[i], _, err = count(at, 0); err != nil {
 			return nil, err
 		}
@@ -64,7 +63,7 @@ func (q *search) cost(key lined) (*costs, error) {
 	if key.first {
 		c.old = 0
 	}
-	last := few[key.first][2]
+	last := samples[key.first][2]
 	c.rest = n[2] - c.least(last, 0)
 	c.again = math.Inf(1)
 	before := 0.0
@@ -95,23 +94,24 @@ func (q *search) cost(key lined) (*costs, error) {
 	return c, nil
 }
 
-// about is about the operations of a stage with an option: as many layers are computed again as the guess of its size asks for.
-func (q *search) about(at shape, option int, limit int64) float64 {
-	return q.told(at, option, limit, limit)
+// guessOperations guesses the operations of a stage with an option: as many layers are computed again as the guess of its size
+// asks for.
+func (q *search) guessOperations(at shape, option int, limit int64) float64 {
+	return q.operations(at, option, limit, limit)
 }
 
-// atLeast bounds the operations of a stage with an option from below, for which the guess of its size may be too large by a
-// small part. It is rather too small: a peak is the largest of several sums that grow with the layers, and the line is
-// drawn where the first of them is.
-func (q *search) atLeast(at shape, option int, limit int64) float64 {
-	return q.told(at, option, limit, limit+limit/closely)
+// leastOperations returns the least operations that a stage may have with an option. It allows for a guess of its size that is a
+// little too large, although guesses are rather too small: a peak is the largest of several sums that grow with the layers,
+// and the line follows the one that is the largest with few layers.
+func (q *search) leastOperations(at shape, option int, limit int64) float64 {
+	return q.operations(at, option, limit, limit+limit/closely)
 }
 
 // closely is the share of a limit, 1/closely, by which a guess may be too large.
 const closely = 64
 
-// told is least where the guess of a stage's size tells how many layers must be computed again within room.
-func (q *search) told(at shape, option int, limit, room int64) float64 {
+// operations is least if as many layers are computed again as the guess of the stage's size asks for within room.
+func (q *search) operations(at shape, option int, limit, room int64) float64 {
 	c, layers := q.costs[lined{option, at.old == 0}], at.fresh+at.old
 	guess, err := q.guess(at, option)
 	switch {

@@ -18,7 +18,7 @@ type Device struct {
 	Memory     int64    `json:"memory_bytes"`          // of the device
 	Limit      int64    `json:"limit_bytes"`           // of the memory, what a stage may take
 	Objective  string   `json:"objective"`             // what is made best
-	Optimizer  int      `json:"optimizer"`             // 0 for that of optimizer, then the alternatives
+	Optimizer  int      `json:"optimizer"`             // 0 for the one that optimizer names, then the alternatives
 	StateDType string   `json:"state_dtype,omitempty"` // of state_dtypes; "" where there are none
 	Stages     []Stage  `json:"stages"`                // from the first
 	Forecast   Forecast `json:"forecast"`              // of the loss

@@ -132,8 +132,9 @@ func (x *Device) undone(q *search, s chosen) (list []undoing) {
 			s.Adapters = slices.DeleteFunc(slices.Clone(s.Adapters), func(a peft.Adapter) bool { return !s.Frozen[a.Target.ID] })
 		})
 	}
-	add(s.FrozenDType != gpu.InvalidDType, "stored", "frozen weights in "+s.frozen, "they are rounded to "+map[string]string{"nf4": "4 bits",
-		"int8": "8 bits", "bf16": "16 bits"}[s.frozen], func(s *program.Stage) { s.FrozenDType = gpu.InvalidDType })
+	bits := map[string]string{"nf4": "4 bits", "int8": "8 bits", "bf16": "16 bits"}
+	add(s.FrozenDType != gpu.InvalidDType, "stored", "frozen weights in "+s.frozen, "they are rounded to "+bits[s.frozen],
+		func(s *program.Stage) { s.FrozenDType = gpu.InvalidDType })
 	if n := s.Fit.Recompute; n > 0 {
 		figures := program.FiguresOf(s.made, 0)
 		cost := fmt.Sprintf("%.1f %% more operations", 100*float64(figures.RecomputeFLOPs)/float64(figures.StepFLOPs))

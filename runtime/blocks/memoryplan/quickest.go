@@ -5,16 +5,18 @@ import (
 	"slices"
 )
 
-// mostTimed is where a search for the fewest operations ends early.
+// mostTimed is how many layers of programs a search for the fewest operations asks for the sizes of before it ends early.
 const mostTimed = 1500
 
-// likely is how many ways are settled because they are likely the shortest.
+// likely is how many splits are settled because they are guessed to have the fewest operations.
 const likely = 3
 
-// quickest searches for the split with the fewest operations: the shortest way from no layers to all, whose parts cost what
-// their stages take. These are known at least, and exactly once a stage has been settled; so what is settled next is always
-// the way that would be shortest, until all of it is. least are its operations, and gap is by which share another split may have fewer operations, 0 if
-// none has. It ends early once it has asked for the sizes of programs with most layers.
+// quickest searches for the split with the fewest operations: the shortest path from no layers to all of them, where each stage is
+// a step as long as its operations. Of a stage that is not settled, only the least length is known. The path that is the shortest
+// by these lengths is settled, which may make it longer, until none is shorter than the best one that is settled.
+//
+// least are the operations of the best split, and gap is by which share another may have fewer, 0 if none has. The search ends
+// early once it has asked for the sizes of programs with most layers.
 func (q *search) quickest(limit int64, largest []int, most int) (best []int, gap, least float64, err error) {
 	stages, start := len(largest), *q.spent
 	best, least = largest, math.Inf(1)
@@ -30,30 +32,30 @@ func (q *search) quickest(limit int64, largest []int, most int) (best []int, gap
 	}
 	for tries := 0; ; tries++ {
 		if tries < likely {
-			way, _, err := q.shortest(stages, limit, q.about)
+			guess, _, err := q.shortest(stages, limit, q.guessOperations)
 			if err != nil {
 				return nil, 0, 0, err
 			}
-			if way != nil {
-				if err := settle(way); err != nil {
+			if guess != nil {
+				if err := settle(guess); err != nil {
 					return nil, 0, 0, err
 				}
 			}
 		}
-		way, bound, err := q.shortest(stages, limit, q.atLeast)
-		if err != nil || way == nil || bound >= least {
+		split, bound, err := q.shortest(stages, limit, q.leastOperations)
+		if err != nil || split == nil || bound >= least {
 			return best, 0, least, err
 		}
 		if *q.spent-start > most {
 			return best, least/bound - 1, least, nil
 		}
-		if err := settle(way); err != nil {
+		if err := settle(split); err != nil {
 			return nil, 0, 0, err
 		}
 	}
 }
 
-// work is the operations of a token in all stages of a split; infinite if a stage does not fit.
+// work returns the operations of a token in all stages of a split; infinite if a stage does not fit.
 func (q *search) work(split []int, limit int64) (sum float64, err error) {
 	old := 0
 	for _, fresh := range split {
@@ -70,9 +72,10 @@ func (q *search) work(split []int, limit int64) (sum float64, err error) {
 	return sum, nil
 }
 
-// shortest is the split with the fewest operations, where those of a stage that is not settled are told by option; nil if
-// none fits.
-func (q *search) shortest(stages int, limit int64, told func(shape, int, int64) float64) (split []int, operations float64, err error) {
+// shortest returns the split with the fewest operations, given those of a stage that is not settled with each option; nil if none
+// fits.
+func (q *search) shortest(stages int, limit int64, with func(at shape, option int, limit int64) float64) (split []int,
+	operations float64, err error) {
 	for old := range 2 { // a first stage, and one that continues another
 		for _, i := range q.choices(old) {
 			if _, err := q.cost(lined{i, old == 0}); err != nil {
@@ -89,12 +92,12 @@ func (q *search) shortest(stages int, limit int64, told func(shape, int, int64) 
 		}
 		least := math.Inf(1)
 		for _, i := range q.choices(at.old) {
-			least = min(least, told(at, i, limit))
+			least = min(least, with(at, i, limit))
 		}
 		return least
 	}
 	layers := q.model.NumHiddenLayers
-	if err := q.spend(layers * layers / 2000); err != nil { // what it takes, beside programs
+	if err := q.spend(layers * layers / 2000); err != nil { // for the loops below
 		return nil, 0, err
 	}
 	type end struct {
@@ -106,7 +109,7 @@ func (q *search) shortest(stages int, limit int64, told func(shape, int, int64) 
 		ends[k] = slices.Repeat([]end{{sum: math.Inf(1)}}, layers+1)
 	}
 	ends[0][0].sum = 0
-	for old := range layers { // all stages that start there at once, since they cost the same whichever they are
+	for old := range layers { // what a stage costs depends on its layers, not on its number: each is asked for once
 		for fresh := 1; fresh <= q.space(old); fresh++ {
 			c := math.Inf(1)
 			for k := range stages {

@@ -15,7 +15,8 @@ import (
 	"stepflow/runtime/program"
 )
 
-// search finds the stages of a model for a device with one optimizer, by the exact sizes of programs that are not made.
+// search looks for the stages of a model on a device, with one optimizer. It goes by the exact sizes of programs, which it computes
+// without making them.
 type search struct {
 	programs  *program.Programs // for any amount of memory
 	model     arch.Model
@@ -40,12 +41,13 @@ type shape struct{ fresh, old int }
 // known is what a search has found out.
 type known struct {
 	first, later []int               // options of a first stage, which freezes nothing, and of others
-	sizes        map[sized]int64     // what stages take when all is given up that may be
-	lines        map[lined]*line     // along which those sizes are guessed
-	costs        map[lined]*costs    // of operations
+	sizes        map[sized]int64     // what stages take at least
+	lines        map[lined]*line     // by which those sizes are guessed
+	costs        map[lined]*costs    // bounds of operations
 	done         map[settled]*chosen // stages with all that is chosen
 }
 
+// sized is a stage with the number of its option.
 type sized struct {
 	shape
 	option int
@@ -83,7 +85,7 @@ func (q *search) spend(layers int) error {
 	return nil
 }
 
-// choices are the numbers of the options of a stage.
+// choices lists the numbers of the options that a stage on old layers has.
 func (q *search) choices(old int) []int {
 	if old == 0 {
 		return q.first
@@ -133,7 +135,7 @@ func (q *search) alone(at shape, option int) (*program.Stage, error) {
 	return q.stage(from, at.fresh, o)
 }
 
-// size is what a stage takes with an option when all else is given up that may be.
+// size returns what a stage takes at least with an option: when everything is given up for it that costs only time.
 func (q *search) size(at shape, option int) (int64, error) {
 	key := sized{at, option}
 	if n, ok := q.sizes[key]; ok {
@@ -151,11 +153,11 @@ func (q *search) size(at shape, option int) (int64, error) {
 		return 0, err
 	}
 	q.sizes[key] = n
-	q.lines[lined{option, at.old == 0}].meet(at, n)
+	q.lines[lined{option, at.old == 0}].shift(at, n)
 	return n, nil
 }
 
-// byGuess are the options of a stage, the one with the smallest guess first.
+// byGuess lists the options of a stage with the guesses of its size, the smallest first.
 func (q *search) byGuess(at shape) (list []int, guesses map[int]int64, err error) {
 	list, guesses = slices.Clone(q.choices(at.old)), map[int]int64{}
 	for _, i := range list {
@@ -167,7 +169,7 @@ func (q *search) byGuess(at shape) (list []int, guesses map[int]int64, err error
 	return list, guesses, nil
 }
 
-// bytes is what a stage takes at least.
+// bytes returns what a stage takes at least, with any option.
 func (q *search) bytes(at shape) (int64, error) {
 	least := int64(math.MaxInt64)
 	list, guesses, err := q.byGuess(at)
@@ -187,7 +189,7 @@ func (q *search) bytes(at shape) (int64, error) {
 	return least, nil
 }
 
-// within reports whether a stage fits a limit. If it does not, over is a limit below which it does not either.
+// within reports whether a stage fits a limit. If it does not, over is a limit below which it does not fit either.
 func (q *search) within(at shape, limit int64) (ok bool, over int64, err error) {
 	over = math.MaxInt64
 	list, guesses, err := q.byGuess(at)

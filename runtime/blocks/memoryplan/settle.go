@@ -51,9 +51,7 @@ func (c *chosen) set() {
 	c.AutoMicro, c.Micro, c.Recompute, c.Chunk = false, c.Fit.Micro, c.Fit.Recompute, c.Fit.Chunk
 }
 
-// best chooses for a stage the first option to freeze and store weights with which it fits, and of its updates the one with
-// the fewest layers computed again; or if it is to be quick, see quick. Micro-batches are as large as fit. It is nil if
-// nothing fits.
+// best chooses how a stage is made: quick or preferred, with micro-batches as large as fit. It returns nil if nothing fits.
 func (q *search) best(at shape, limit int64, quick bool) (best *chosen, err error) {
 	key := settled{at, limit, quick}
 	if c, ok := q.done[key]; ok {
@@ -70,6 +68,8 @@ func (q *search) best(at shape, limit int64, quick bool) (best *chosen, err erro
 	return best, err
 }
 
+// preferred chooses the first option to freeze and store weights with which a stage fits, and of its updates the one with the
+// fewest layers computed again.
 func (q *search) preferred(at shape, limit int64) (best *chosen, err error) {
 	for _, i := range q.choices(at.old) {
 		o := q.options[i]
@@ -87,8 +87,8 @@ func (q *search) preferred(at shape, limit int64) (best *chosen, err error) {
 	return best, nil
 }
 
-// quick chooses for a stage what has the fewest operations. Ways to store frozen weights change none but by the layers that
-// must be computed again, of which those that take least need the fewest.
+// quick chooses the option with which a stage has the fewest operations. How frozen weights are stored matters only through the
+// layers that must be computed again: the type that takes the least needs the fewest.
 func (q *search) quick(at shape, limit int64) (best *chosen, err error) {
 	type group struct {
 		options []int // alike but for how weights are stored
@@ -123,8 +123,7 @@ func (q *search) quick(at shape, limit int64) (best *chosen, err error) {
 	return best, nil
 }
 
-// leanest settles a stage with that of some options which takes least; or with the first that needs no more layers computed
-// again.
+// leanest settles a stage with the option that takes the least, or with the first one that needs no more layers computed again.
 func (q *search) leanest(at shape, options []int, limit int64) (*chosen, error) {
 	sizes := map[int]int64{}
 	for _, i := range options {
@@ -143,13 +142,13 @@ func (q *search) leanest(at shape, options []int, limit int64) (*chosen, error) 
 	if err != nil {
 		return nil, err
 	}
-	m := met{at, limit, math.MaxInt}
+	n := need{at, limit, math.MaxInt}
 	if c != nil {
-		m.recompute = c.Fit.Recompute
+		n.recompute = c.Fit.Recompute
 	}
 	for _, i := range options {
 		k := q.costs[lined{i, at.old == 0}]
-		k.met = append(k.met, m)
+		k.needs = append(k.needs, n)
 	}
 	for _, i := range options {
 		if c == nil || i == least {
@@ -162,8 +161,8 @@ func (q *search) leanest(at shape, options []int, limit int64) (*chosen, error) 
 	return c, nil
 }
 
-// try chooses what costs time alone: of as many layers as checkpointing allows, as few computed again as let a stage fit, and
-// as large a micro-batch. It is nil if the stage does not fit.
+// try chooses what costs only time: the fewest layers computed again, of those that checkpoints allows, with which a stage fits,
+// and the largest micro-batch. It returns nil if the stage does not fit.
 func (q *search) try(at shape, i int, limit int64, checkpoints string) (*chosen, error) {
 	guess, err := q.guess(at, i)
 	if err != nil || far(guess, limit) {

@@ -4,7 +4,7 @@ import (
 	"math"
 )
 
-// space is how many layers there is room for on old ones, whatever they take.
+// space returns how many layers may be added to old ones, whatever they take.
 func (q *search) space(old int) int {
 	if old == 0 {
 		return q.model.NumHiddenLayers
@@ -12,7 +12,7 @@ func (q *search) space(old int) int {
 	return min(q.room(old), q.model.NumHiddenLayers-old)
 }
 
-// most is the number of layers, up to a bound, that a stage on old layers may add within a limit; 0 for none. A stage that
+// most returns how many layers, up to a bound, a stage on old layers may add within a limit; 0 for none. A stage that
 // adds more layers takes more. over is a limit below which no more can be added; MaxInt64 for none.
 func (q *search) most(old, bound int, limit int64) (n int, over int64, err error) {
 	lo, hi, over := 0, bound+1, int64(math.MaxInt64) // so many fit, so many do not
@@ -70,8 +70,8 @@ func (q *search) largest(limit int64, stages, bound int) (split []int, over int6
 	return split, over, nil
 }
 
-// smallest is the least limit within which the layers can be split into as many stages as a split has, which itself need not
-// be the best.
+// smallest returns the least limit within which the layers can be split into as many stages as a given split has, and the split
+// that they then have.
 func (q *search) smallest(split []int) ([]int, int64, error) {
 	high, err := q.peak(split)
 	if err != nil {
@@ -98,7 +98,7 @@ func (q *search) smallest(split []int) ([]int, int64, error) {
 	low := int64(0)
 	for tries := 0; low < high; tries++ {
 		mid := low + (high-low)/2
-		if tries < 4 { // the guess is as good as right
+		if tries < 4 { // the guess is likely the best already
 			mid = high - 1
 		}
 		ok, over, err := better(mid)
@@ -152,7 +152,7 @@ func (q *search) nearest(stages int) (split []int, peak int64, err error) {
 	return split, high, nil
 }
 
-// peak is what the largest stage of a split takes at least.
+// peak returns what the largest stage of a split takes at least.
 func (q *search) peak(split []int) (most int64, err error) {
 	old := 0
 	for _, fresh := range split {
