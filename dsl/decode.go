@@ -27,7 +27,7 @@ type Decoded struct {
 	lists     map[string][]*Decoded // repeatable nested blocks, by name
 	ctx       *hcl.EvalContext
 	exprs     map[string]hcl.Expression
-	scope     *Scope // in which the blocks are that it names; nil for what is no block of a pipeline
+	scope     *Scope // where to look up the blocks that it names; nil if it is not a block of a pipeline
 }
 
 // Decode evaluates a block, or one instance of it.
@@ -37,8 +37,8 @@ func (s *Scope) Decode(b *Block, each *Each) (*Decoded, hcl.Diagnostics) {
 
 // decoder evaluates a block with the blocks in it.
 type decoder struct {
-	block   *Block // nil for what is no block of a pipeline
-	scope   *Scope // nil likewise
+	block   *Block // nil if it is not a block of a pipeline
+	scope   *Scope // nil if block is
 	ctx     *hcl.EvalContext
 	secrets *Secrets
 	meter   *meter

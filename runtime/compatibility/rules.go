@@ -28,7 +28,7 @@ var Rules = []Rule{
 		Title: "Merges into weights of few bits",
 		Why: "A {adapter} adapter is merged into the frozen weights again and again, and what it learns from one merge to the next " +
 			"is smaller than {frozen_dtype} can hold.",
-		Instead: "Use a lora adapter, which is merged once, or leave frozen_dtype out.",
+		Instead: "Use a lora adapter, which is merged once, or store frozen weights as precision says.",
 	},
 	{
 		A: Any("optimizer_*_pruning", Given), B: Any("optimizer", "adafactor"), At: "adapter",

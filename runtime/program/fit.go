@@ -115,7 +115,7 @@ func (p *Programs) between(s *Stage, checkpointing string) error {
 	if s.adaptsHead() && x.Continuation > 0 {
 		return ErrHeadAdapter
 	}
-	x.Model, x.Params, x.DType = s.Model, s.Params, s.DType
+	x.take(s)
 	x.size(p.caps)
 	key := asked("%s %s %d %d %d", s.asks(checkpointing), x.key(), s.Micro, s.Chunk, s.Recompute)
 	c, ok := p.betweens[key]

@@ -69,7 +69,7 @@ func (p *Programs) Try(s *Stage, checkpointing string) (Fit, error) {
 
 // bytesBetween is what a stage takes as it is set, with as much of x at once as fits the device, or the least.
 func (p *Programs) bytesBetween(s Stage, x Inference) (int64, error) {
-	x.Model, x.Params, x.DType = s.Model, s.Params, s.DType
+	x.take(&s)
 	s.Inference = &x
 	for x.size(p.caps); ; x.halve() {
 		n, err := p.Bytes(&s)

@@ -158,22 +158,20 @@ func (x *Inference) halve() {
 	x.size(gpu.Caps{})
 }
 
-// of returns x for the model of a stage, whose steps it runs between.
-func (x Inference) of(s *Stage) *Inference {
-	x.Model, x.Params, x.DType = s.Model, s.Params, s.DType
-	return &x
-}
+// take lets x run the model of a stage, between whose steps it runs.
+func (x *Inference) take(s *Stage) { x.Model, x.Params, x.DType = s.Model, s.Params, s.DType }
 
 // least returns x for a stage, with as little at once as can be; nil for nil.
 func (x *Inference) least(s *Stage) *Inference {
 	if x == nil {
 		return nil
 	}
-	x = x.of(s)
-	for x.size(gpu.Caps{}); x.Tokens/2 >= leastTokens; {
-		x.halve()
+	less := *x
+	less.take(s)
+	for less.size(gpu.Caps{}); less.Tokens/2 >= leastTokens; {
+		less.halve()
 	}
-	return x
+	return &less
 }
 
 // inference compiles the program of x.

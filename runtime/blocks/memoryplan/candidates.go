@@ -7,8 +7,6 @@ import (
 	"github.com/hashicorp/hcl/v2"
 
 	"stepflow/dsl"
-	"stepflow/gpu"
-	"stepflow/ops"
 	"stepflow/ops/growth"
 	"stepflow/ops/optim"
 	"stepflow/runtime/blocks"
@@ -20,13 +18,13 @@ import (
 
 // candidate is an optimizer that a plan may choose, with a type of its moments, and the search with it.
 type candidate struct {
-	optimizer  int    // 0 for that of optimizer, then the alternatives
+	optimizer  int    // 0 for the one that optimizer names, then the alternatives
 	stateDType string // "" for its own
 	name       string
 	*search
 }
 
-// searches are those with each optimizer that the block allows, the preferred one first.
+// searches prepares a search with each optimizer that the block allows, the preferred one first.
 func searches(p *blocks.Planned, d *dsl.Decoded, target *model.Model) (list []candidate, diags hcl.Diagnostics) {
 	base := search{programs: p.World.Programs.On(0), model: target.Model, dtype: program.Precisions[d.Str("precision")],
 		seq: d.Int("sequence_length"), batch: d.Int("batch_size"), method: bounded, position: cmp.Or(d.Str("position"), "upper"),
@@ -99,87 +97,4 @@ func rulesOf(p *blocks.Planned, d *dsl.Decoded, target *model.Model) (list []rul
 		add(i+1, x, ref.String(), p.Use(ref).(*optimizer.Optimizer))
 	}
 	return list, diags
-}
-
-// optionsOf are the ways in which a stage may freeze, store and update weights, the preferred one first, without those that
-// stages cannot have.
-func optionsOf(q *search, d *dsl.Decoded) (list []option, diags hcl.Diagnostics) {
-	stored := d.Strs("frozen_dtypes")
-	if len(stored) == 0 {
-		stored = []string{cmp.Or(d.Str("frozen_dtype"), "none")}
-	}
-	ways := d.Strs("updates")
-	if len(ways) == 0 {
-		ways = updates[:1]
-	}
-	for _, freeze := range freezesOf(d) {
-		for _, word := range stored {
-			for _, way := range ways {
-				o := option{freeze: freeze, frozen: word, fused: way == "fused"}
-				if word == "none" {
-					o.frozen = ""
-				}
-				if q.impossible(o) == nil {
-					list = append(list, o)
-				}
-			}
-		}
-	}
-	if len(list) > 0 {
-		return list, nil
-	}
-	return nil, blocks.Problem(d, attrOf(d), "Impossible stages", q.impossible(option{freezesOf(d)[0], stored[0], ways[0] == "fused"}))
-}
-
-// attrOf is the attribute to blame for stages that cannot be.
-func attrOf(d *dsl.Decoded) string {
-	for _, name := range []string{"freezes", "frozen_dtypes", "frozen_dtype", "updates"} {
-		if d.Given(name) {
-			return name
-		}
-	}
-	return "device_memory"
-}
-
-// impossible returns why no stage can be made in a way; nil if some can.
-func (q *search) impossible(o option) error {
-	t := program.FrozenDTypes[o.frozen]
-	narrow := t != gpu.InvalidDType && t != q.dtype
-	if narrow && q.spec != nil && q.spec.Method == "relora" {
-		return fmt.Errorf("a relora adapter is merged into the frozen weights again and again, and what it learns from one merge to "+
-			"the next is smaller than %s can hold: name a lora adapter, or let frozen weights be stored as they are", o.frozen)
-	}
-	first, err := q.stage(nil, 2, o)
-	if err != nil || q.model.NumHiddenLayers < 3 {
-		return err
-	}
-	s, err := q.stage(first, 1, o)
-	if err != nil {
-		return err
-	}
-	for _, word := range o.freeze {
-		if !s.Freeze(word) {
-			return fmt.Errorf("freeze = [%q] would freeze nothing of this model: its head is its embedding table, or it has none", word)
-		}
-	}
-	switch {
-	case len(s.Trainable()) == 0:
-		return fmt.Errorf("everything would be frozen, without adapters")
-	case o.fused && len(s.Refreshes()) > 0:
-		return fmt.Errorf("galore finds its projections from the gradients of a whole step, which a fused update does not keep")
-	case narrow && !some(s.Params, s.FrozenProjection):
-		return fmt.Errorf("no projection would be frozen that %s could store", o.frozen)
-	case q.spec != nil && len(s.Adapters) == 0:
-		return fmt.Errorf("no projection would be frozen that an adapter could sit on")
-	}
-	return nil
-}
-
-func some(list []ops.Param, is func(ops.Param) bool) bool {
-	for _, x := range list {
-		if is(x) {
-			return true
-		}
-	}
-	return false
 }

@@ -3,15 +3,11 @@ package memoryplan
 import (
 	"cmp"
 	"fmt"
-	"maps"
-	"slices"
-	"strings"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/zclconf/go-cty/cty"
 
 	"stepflow/dsl"
-	"stepflow/ops/optim"
 	"stepflow/runtime/blocks"
 	"stepflow/runtime/blocks/model"
 	"stepflow/runtime/program"
@@ -22,7 +18,7 @@ type Device struct {
 	Memory     int64    `json:"memory_bytes"`          // of the device
 	Limit      int64    `json:"limit_bytes"`           // of the memory, what a stage may take
 	Objective  string   `json:"objective"`             // what is made best
-	Optimizer  int      `json:"optimizer"`             // 0 for that of optimizer, then the alternatives
+	Optimizer  int      `json:"optimizer"`             // 0 for the one that optimizer names, then the alternatives
 	StateDType string   `json:"state_dtype,omitempty"` // of state_dtypes; "" where there are none
 	Stages     []Stage  `json:"stages"`                // from the first
 	Forecast   Forecast `json:"forecast"`              // of the loss
@@ -56,105 +52,6 @@ type Choice struct {
 	Saved int64  `json:"saved_bytes"`
 	Cost  string `json:"cost"`
 }
-
-// soundDevice checks the attributes of a plan for a device.
-func soundDevice(d *dsl.Decoded) (diags hcl.Diagnostics) {
-	if !d.Has("device_memory") {
-		for _, name := range onlyDevice {
-			if d.Given(name) {
-				diags = append(diags, d.Error(name, "Without device_memory", name+" is for a plan of the whole memory of a "+
-					"device: give device_memory too, or leave it out."))
-			}
-		}
-		if list := d.List("alternative"); len(list) > 0 {
-			diags = append(diags, list[0].Error("optimizer", "Without device_memory", "An alternative is for a plan of the whole "+
-				"memory of a device: give device_memory too, or leave it out."))
-		}
-		return diags
-	}
-	if !d.Has("sequence_length") || !d.Has("batch_size") {
-		diags = append(diags, d.Error("device_memory", "Missing attribute", "device_memory is for activations too, so it needs "+
-			"sequence_length and batch_size, as in the train blocks of the stages."))
-	}
-	if d.Bool("layers_only") {
-		diags = append(diags, d.Error("layers_only", "Layers alone", "A device holds more than the layers. Leave layers_only or "+
-			"device_memory out."))
-	}
-	for _, c := range []struct {
-		attr  string
-		words []string
-	}{{"updates", updates}, {"frozen_dtypes", frozenDTypes}, {"state_dtypes", optim.StateDTypes}} {
-		for i, w := range d.Strs(c.attr) {
-			switch {
-			case !slices.Contains(c.words, w):
-				diags = append(diags, d.Error(c.attr, "Invalid value", fmt.Sprintf("%s takes %s, not %q.", c.attr,
-					quoted(c.words), w)))
-			case slices.Index(d.Strs(c.attr), w) < i:
-				diags = append(diags, d.Error(c.attr, "Invalid value", fmt.Sprintf("%q stands twice in %s.", w, c.attr)))
-			}
-		}
-	}
-	if d.Given("frozen_dtype") && d.Given("frozen_dtypes") {
-		diags = append(diags, d.Error("frozen_dtypes", "Two types of frozen weights", "frozen_dtype is one type, and frozen_dtypes "+
-			"are those that the plan may choose from. Leave one of them out."))
-	}
-	return append(diags, soundFreezes(d)...)
-}
-
-// soundFreezes checks what may be frozen.
-func soundFreezes(d *dsl.Decoded) (diags hcl.Diagnostics) {
-	for _, list := range freezesOf(d) {
-		for i, w := range list {
-			if program.Parts[w] == nil || slices.Index(list, w) < i {
-				diags = append(diags, d.Error("freezes", "Invalid value", fmt.Sprintf("freezes takes lists of %s, each once, not %q.",
-					quoted(slices.Sorted(maps.Keys(program.Parts))), w)))
-			}
-		}
-		if len(list) == 0 && d.Has("peft") {
-			diags = append(diags, d.Error("freezes", "Adapters without a place", "A stage that freezes nothing has no place for the "+
-				"adapters that peft names. Leave the empty list or peft out."))
-		}
-	}
-	return diags
-}
-
-// freezesOf are the values of freeze that a plan may choose from.
-func freezesOf(d *dsl.Decoded) (lists [][]string) {
-	if !d.Known("freezes") {
-		return [][]string{{"inherited"}}
-	}
-	for it := d.Value("freezes").ElementIterator(); it.Next(); {
-		_, v := it.Element()
-		list := []string{}
-		for words := v.ElementIterator(); !v.IsNull() && words.Next(); {
-			if _, w := words.Element(); !w.IsNull() {
-				list = append(list, w.AsString())
-			}
-		}
-		lists = append(lists, list)
-	}
-	return lists
-}
-
-// quoted writes words as in "a", "b" and "c".
-func quoted(list []string) string {
-	var text []string
-	for _, w := range list {
-		text = append(text, fmt.Sprintf("%q", w))
-	}
-	last := len(text) - 1
-	return strings.Join(text[:last], ", ") + " and " + text[last]
-}
-
-// onlyDevice are the attributes that only a plan for a device has.
-var onlyDevice = []string{"sequence_length", "batch_size", "updates", "freezes", "frozen_dtypes", "state_dtypes", "objective",
-	"tokens", "position"}
-
-// Words of a stage's update and frozen_dtype. Weights that are stored as they are computed with are "none".
-var (
-	updates      = []string{"separate", "fused"}
-	frozenDTypes = []string{"none", "bf16", "int8", "nf4"}
-)
 
 // device plans for the whole memory of a device, and returns the layers of each stage.
 func (m *Split) device(p *blocks.Planned, d *dsl.Decoded, target *model.Model) ([]int, hcl.Diagnostics) {

@@ -23,7 +23,7 @@ func (l law) loss(n, d float64) float64 {
 // text, so that differences say more than the value.
 func loss(n, d float64) float64 { return refitted.loss(n, d) }
 
-// tokensPerParameter is how long a run is that does not say, the ratio of Hoffmann et al.
+// tokensPerParameter is the length of a run whose tokens are not given: the ratio of Hoffmann et al.
 const tokensPerParameter = 20
 
 // Forecast is what the law says of a plan, and what finished runs say of the law. Nothing that is planned depends on

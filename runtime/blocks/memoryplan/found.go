@@ -19,8 +19,8 @@ type found struct {
 	stages []chosen
 }
 
-// search finds the best plan: the fewest stages, or as many as asked for, and among optimizers with which that many do the best
-// by the objective, the first of equals. It is nil if nothing fits.
+// search finds the best plan. It has the fewest stages, or as many as asked for; among the optimizers with which so few are
+// enough, it is the best by the objective, or the first of equals. It is nil if nothing fits.
 func (x *Device) search(stages int) (best *found, err error) {
 	var bestScore float64
 	order, err := x.order()
@@ -67,7 +67,7 @@ func (x *Device) search(stages int) (best *found, err error) {
 	return best, err
 }
 
-// order lists the candidates, those with about the fewest stages first: the others are given up as soon as they have more.
+// order lists the candidates, first those that are guessed to need the fewest stages: the others are given up once they need more.
 func (x *Device) order() (list []int, err error) {
 	stages := make([]int, len(x.rules))
 	for i, q := range x.rules {

@@ -6,11 +6,11 @@ import (
 	"stepflow/ops/growth"
 )
 
-// line guesses the size of a stage: what is outside the layers, and so much for each. Sizes that were computed since move
-// it. Only sizes that are far from a limit are told by it; see far.
+// line guesses the size of a stage: a constant for what is outside the layers, and some bytes for each new layer and each old
+// one. Every size that is computed shifts it. A guess is believed only if it is far above a limit; see far.
 type line struct {
 	rest, fresh, old float64
-	off              float64 // how far it was from the last size that was computed
+	off              float64 // what it was shifted by
 }
 
 // margin is the share of a limit, 1/margin, by which a guess must miss it to be believed.
@@ -23,20 +23,20 @@ func (l *line) at(s shape) float64 {
 	return l.rest + l.fresh*float64(s.fresh) + l.old*float64(s.old) + l.off
 }
 
-// meet moves the line to a size that was computed.
-func (l *line) meet(s shape, size int64) {
+// shift moves the line so that it passes through a size that was computed.
+func (l *line) shift(s shape, size int64) {
 	if l != nil {
 		l.off += float64(size) - l.at(s)
 	}
 }
 
-// few are the stages whose sizes a line is drawn through.
-var few = map[bool][3]shape{true: {{1, 0}, {2, 0}, {3, 0}}, false: {{1, 2}, {1, 3}, {2, 3}}}
+// samples are the stages that a line is drawn through, first ones and others.
+var samples = map[bool][3]shape{true: {{1, 0}, {2, 0}, {3, 0}}, false: {{1, 2}, {1, 3}, {2, 3}}}
 
-// least number of layers of models whose sizes are guessed: others are as soon computed.
+// leastGuessed is the number of layers from which on sizes of a model are guessed: with fewer, they are computed as quickly.
 const leastGuessed = 6
 
-// guess tells about what a stage takes with an option: 0 for a model of few layers, which counts as an unknown size.
+// guess returns a guess of what a stage takes with an option; 0, for unknown, with a model of few layers.
 func (q *search) guess(at shape, option int) (int64, error) {
 	if n, ok := q.sizes[sized{at, option}]; ok {
 		return n, nil
@@ -51,13 +51,13 @@ func (q *search) guess(at shape, option int) (int64, error) {
 	return int64(l.at(at)), nil
 }
 
-// line is the line of an option.
+// line returns the line of an option.
 func (q *search) line(key lined) (*line, error) {
 	if l, ok := q.lines[key]; ok {
 		return l, nil
 	}
 	var n [3]float64
-	for i, at := range few[key.first] {
+	for i, at := range samples[key.first] {
 		size, err := q.size(at, key.option)
 		if err != nil {
 			return nil, err
@@ -68,12 +68,12 @@ func (q *search) line(key lined) (*line, error) {
 	if key.first {
 		l.old = 0
 	}
-	l.rest = n[2] - l.at(few[key.first][2])
+	l.rest = n[2] - l.at(samples[key.first][2])
 	q.lines[key] = l
 	return l, nil
 }
 
-// guessMost tells how many layers a stage may about add within a limit.
+// guessMost guesses how many layers a stage may add within a limit.
 func (q *search) guessMost(old, bound int, limit int64) (int, error) {
 	most := 0
 	for _, i := range q.choices(old) {
@@ -91,7 +91,7 @@ func (q *search) guessMost(old, bound int, limit int64) (int, error) {
 	return most, nil
 }
 
-// guessSplit is about the split into so many stages whose largest is smallest.
+// guessSplit guesses the split into so many stages whose largest stage is the smallest.
 func (q *search) guessSplit(stages int) ([]int, bool) {
 	if q.model.NumHiddenLayers < leastGuessed {
 		return nil, false

@@ -10,7 +10,6 @@ import (
 	"github.com/zclconf/go-cty/cty"
 
 	"stepflow/dsl"
-	"stepflow/dsl/addr"
 	"stepflow/ops"
 	"stepflow/ops/growth"
 	"stepflow/ops/optim"
@@ -59,18 +58,6 @@ func (m *Split) Summary() string {
 
 // Numbers returns the figures of the split.
 func (m *Split) Numbers() map[string]any { return map[string]any{"memory_plan": m} }
-
-func sound(_ addr.Addr, d *dsl.Decoded) hcl.Diagnostics {
-	switch {
-	case d.Has("device_memory") && d.Has("budget"):
-		return hcl.Diagnostics{d.Error("budget", "Two budgets", "budget is for model states alone, and device_memory for all that "+
-			"a stage takes. Leave one of them out.")}
-	case !d.Has("device_memory") && d.Has("stages") == d.Has("budget"):
-		return hcl.Diagnostics{d.Error("stages", "Stages or budget", "Give exactly one of stages and budget; or give "+
-			"device_memory, with or without stages.")}
-	}
-	return append(soundDevice(d), soundTogether(d)...)
-}
 
 // parts counts the model states of the parts of a model, with the optimizer and the adapters that the block names.
 func parts(p *blocks.Planned, d *dsl.Decoded, m *model.Model) (b growth.Bytes, diags hcl.Diagnostics) {

@@ -3,7 +3,6 @@ package memoryplan
 import (
 	"errors"
 	"fmt"
-	"math"
 	"strings"
 
 	"stepflow/dsl"
@@ -59,46 +58,6 @@ func (x *Device) nearest(stages int) (best *near, err error) {
 	return best, nil
 }
 
-// nearest finds the split of the smallest peak. The limit is doubled until some split fits, and then halved between those
-// that fit and those that do not.
-func (q *search) nearest(stages int) (split []int, peak int64, err error) {
-	whole, err := q.bytes(shape{1, 0})
-	if err != nil {
-		return nil, 0, err
-	}
-	low, high := int64(0), whole
-	for ; split == nil; high *= 2 {
-		if high > math.MaxInt64/4 {
-			return nil, 0, nil
-		}
-		if split, _, err = q.largest(high, stages, 0); err != nil {
-			return nil, 0, err
-		}
-		if split == nil {
-			low = high + 1
-		}
-	}
-	if high, err = q.peak(split); err != nil {
-		return nil, 0, err
-	}
-	for low < high {
-		mid := low + (high-low)/2
-		list, over, err := q.largest(mid, stages, 0)
-		if err != nil {
-			return nil, 0, err
-		}
-		if list == nil {
-			low = max(mid+1, min(over, high))
-			continue
-		}
-		split = list
-		if high, err = q.peak(split); err != nil {
-			return nil, 0, err
-		}
-	}
-	return split, high, nil
-}
-
 // remedies lists what the block does not allow yet, and what else makes a plan smaller.
 func (x *Device) remedies(d *dsl.Decoded, near *near) string {
 	var ways []string
@@ -112,7 +71,7 @@ func (x *Device) remedies(d *dsl.Decoded, near *near) string {
 	add(true, "raise device_memory to %s", dsl.FormatBytes(roundUp(near.peak+x.Memory-x.Limit)))
 	add(d.Int("stages") > 0 && d.Int("stages") < q.model.NumHiddenLayers, "leave stages out")
 	add(!d.Given("updates"), "allow updates = [\"separate\", \"fused\"]")
-	add(staged && !d.Given("frozen_dtypes") && !d.Given("frozen_dtype") && (q.spec == nil || q.spec.Method != "relora"),
+	add(staged && !d.Given("frozen_dtypes") && !d.Given("frozen_dtype") && q.refused("nf4") == "",
 		"allow frozen_dtypes = [\"none\", \"nf4\"]")
 	add(!d.Given("state_dtypes") && len(d.List("alternative")) == 0, "allow state_dtypes = [\"fp32\", \"int8\"] or an alternative optimizer")
 	add(staged && !d.Given("freezes"), "allow freezes = [[\"inherited\"], [\"inherited\", \"embeddings\"]]")

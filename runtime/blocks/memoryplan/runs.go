@@ -12,14 +12,13 @@ import (
 	"stepflow/runtime/state"
 )
 
-// Run is a finished stage, with those that it continues: the mean number of parameters over its tokens, its loss, and that
-// of the law.
+// Run is what a finished stage came to, together with the stages that it continues.
 type Run struct {
 	Stage      string  `json:"stage"`
-	Parameters float64 `json:"mean_parameters"`
+	Parameters float64 `json:"mean_parameters"` // over its tokens
 	Tokens     float64 `json:"tokens"`
 	Loss       float64 `json:"loss"`
-	Law        float64 `json:"law_loss"`
+	Law        float64 `json:"law_loss"` // the loss by the scaling law
 }
 
 // runs are the finished stages that the law is about, of models with a vocabulary of the same size: they began with random
@@ -30,8 +29,8 @@ func runs(w *blocks.World, vocab int) (list []Run) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(w.State.Blocks)) {
 		b := w.State.Blocks[name]
-		loss_, ok := b.Values["loss"].(float64)
-		if !ok || math.IsNaN(loss_) || b.Status != state.Done || number(b, "train.stop_at") != 1 {
+		ended, ok := b.Values["loss"].(float64)
+		if !ok || math.IsNaN(ended) || b.Status != state.Done || number(b, "train.stop_at") != 1 {
 			continue
 		}
 		t, ok := trained(w, name, vocab)
@@ -40,7 +39,7 @@ func runs(w *blocks.World, vocab int) (list []Run) {
 		}
 		n := t.sum / t.tokens
 		if law := loss(n, t.tokens); law < guessing(vocab) {
-			list = append(list, Run{name, n, t.tokens, loss_, law})
+			list = append(list, Run{name, n, t.tokens, ended, law})
 		}
 	}
 	return list

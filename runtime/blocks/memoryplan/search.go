@@ -15,7 +15,8 @@ import (
 	"stepflow/runtime/program"
 )
 
-// search finds the stages of a model for a device with one optimizer, by the exact sizes of programs that are not made.
+// search looks for the stages of a model on a device, with one optimizer. It goes by the exact sizes of programs, which it computes
+// without making them.
 type search struct {
 	programs  *program.Programs // for any amount of memory
 	model     arch.Model
@@ -34,25 +35,19 @@ type search struct {
 	known // what was found out
 }
 
-// option is how a stage may be made.
-type option struct {
-	freeze []string // words of freeze; nil for a first stage
-	frozen string   // a word of frozen_dtype; "" for precision's
-	fused  bool
-}
-
 // shape is a stage: the layers that it adds, and those that it adds them to.
 type shape struct{ fresh, old int }
 
 // known is what a search has found out.
 type known struct {
 	first, later []int               // options of a first stage, which freezes nothing, and of others
-	sizes        map[sized]int64     // what stages take when all is given up that may be
-	lines        map[lined]*line     // along which those sizes are guessed
-	costs        map[lined]*costs    // of operations
+	sizes        map[sized]int64     // what stages take at least
+	lines        map[lined]*line     // by which those sizes are guessed
+	costs        map[lined]*costs    // bounds of operations
 	done         map[settled]*chosen // stages with all that is chosen
 }
 
+// sized is a stage with the number of its option.
 type sized struct {
 	shape
 	option int
@@ -90,7 +85,7 @@ func (q *search) spend(layers int) error {
 	return nil
 }
 
-// choices are the numbers of the options of a stage.
+// choices lists the numbers of the options that a stage on old layers has.
 func (q *search) choices(old int) []int {
 	if old == 0 {
 		return q.first
@@ -140,7 +135,7 @@ func (q *search) alone(at shape, option int) (*program.Stage, error) {
 	return q.stage(from, at.fresh, o)
 }
 
-// size is what a stage takes with an option when all else is given up that may be.
+// size returns what a stage takes at least with an option: when everything is given up for it that costs only time.
 func (q *search) size(at shape, option int) (int64, error) {
 	key := sized{at, option}
 	if n, ok := q.sizes[key]; ok {
@@ -158,11 +153,11 @@ func (q *search) size(at shape, option int) (int64, error) {
 		return 0, err
 	}
 	q.sizes[key] = n
-	q.lines[lined{option, at.old == 0}].meet(at, n)
+	q.lines[lined{option, at.old == 0}].shift(at, n)
 	return n, nil
 }
 
-// byGuess are the options of a stage, the one with the smallest guess first.
+// byGuess lists the options of a stage with the guesses of its size, the smallest first.
 func (q *search) byGuess(at shape) (list []int, guesses map[int]int64, err error) {
 	list, guesses = slices.Clone(q.choices(at.old)), map[int]int64{}
 	for _, i := range list {
@@ -174,7 +169,7 @@ func (q *search) byGuess(at shape) (list []int, guesses map[int]int64, err error
 	return list, guesses, nil
 }
 
-// bytes is what a stage takes at least.
+// bytes returns what a stage takes at least, with any option.
 func (q *search) bytes(at shape) (int64, error) {
 	least := int64(math.MaxInt64)
 	list, guesses, err := q.byGuess(at)
@@ -194,7 +189,7 @@ func (q *search) bytes(at shape) (int64, error) {
 	return least, nil
 }
 
-// within reports whether a stage fits a limit. If it does not, over is a limit below which it does not either.
+// within reports whether a stage fits a limit. If it does not, over is a limit below which it does not fit either.
 func (q *search) within(at shape, limit int64) (ok bool, over int64, err error) {
 	over = math.MaxInt64
 	list, guesses, err := q.byGuess(at)
@@ -213,125 +208,4 @@ func (q *search) within(at shape, limit int64) (ok bool, over int64, err error) 
 		over = min(over, n)
 	}
 	return false, over, nil
-}
-
-// space is how many layers there is room for on old ones, whatever they take.
-func (q *search) space(old int) int {
-	if old == 0 {
-		return q.model.NumHiddenLayers
-	}
-	return min(q.room(old), q.model.NumHiddenLayers-old)
-}
-
-// most is the number of layers, up to a bound, that a stage on old layers may add within a limit; 0 for none. A stage that
-// adds more layers takes more. over is a limit below which no more can be added; MaxInt64 for none.
-func (q *search) most(old, bound int, limit int64) (n int, over int64, err error) {
-	lo, hi, over := 0, bound+1, int64(math.MaxInt64) // so many fit, so many do not
-	for tries := 0; hi-lo > 1; tries++ {
-		n := lo + (hi-lo)/2
-		if tries < 4 || tries%2 > 0 {
-			if n, err = q.guessMost(old, bound, limit); err != nil {
-				return 0, 0, err
-			}
-		}
-		n = min(max(n, lo+1), hi-1)
-		ok, size, err := q.within(shape{n, old}, limit)
-		switch {
-		case err != nil:
-			return 0, 0, err
-		case ok:
-			lo = n
-		default:
-			hi, over = n, size
-		}
-	}
-	return lo, over, nil
-}
-
-// largest splits the layers into stages that each take as many as fit, the largest first: into the fewest stages, or
-// exactly as many as asked for, if that is not 0. No other split into as many has more layers after any stage. It is nil if
-// there is none, or only with more stages than bound, if that is not 0; over is then a limit below which there is none either.
-func (q *search) largest(limit int64, stages, bound int) (split []int, over int64, err error) {
-	over = math.MaxInt64
-	layers := q.model.NumHiddenLayers
-	for n := 0; n < layers; {
-		if bound > 0 && len(split) == bound {
-			return nil, over, nil
-		}
-		room := q.space(n)
-		if stages > 0 {
-			left := stages - len(split) - 1
-			if left < 0 {
-				return nil, over, nil
-			}
-			room = min(room, layers-n-left) // at least one for each stage to come
-		}
-		add, more, err := q.most(n, room, limit)
-		if err != nil {
-			return nil, 0, err
-		}
-		if over = min(over, more); add < 1 {
-			return nil, over, nil
-		}
-		split, n = append(split, add), n+add
-	}
-	if stages > 0 && len(split) != stages {
-		return nil, over, nil
-	}
-	return split, over, nil
-}
-
-// smallest is the least limit within which the layers can be split into as many stages as a split has, which itself need not
-// be the best.
-func (q *search) smallest(split []int) ([]int, int64, error) {
-	high, err := q.peak(split)
-	if err != nil {
-		return nil, 0, err
-	}
-	better := func(limit int64) (found bool, over int64, err error) {
-		list, over, err := q.largest(limit, len(split), 0)
-		if err != nil || list == nil {
-			return false, over, err
-		}
-		split = list
-		high, err = q.peak(split)
-		return true, over, err
-	}
-	if guess, ok := q.guessSplit(len(split)); ok {
-		n, err := q.peak(guess)
-		if err != nil {
-			return nil, 0, err
-		}
-		if n < high {
-			split, high = guess, n
-		}
-	}
-	low := int64(0)
-	for tries := 0; low < high; tries++ {
-		mid := low + (high-low)/2
-		if tries < 4 { // the guess is as good as right
-			mid = high - 1
-		}
-		ok, over, err := better(mid)
-		switch {
-		case err != nil:
-			return nil, 0, err
-		case !ok:
-			low = max(mid+1, min(over, high))
-		}
-	}
-	return split, high, nil
-}
-
-// peak is what the largest stage of a split takes at least.
-func (q *search) peak(split []int) (most int64, err error) {
-	old := 0
-	for _, fresh := range split {
-		n, err := q.bytes(shape{fresh, old})
-		if err != nil {
-			return 0, err
-		}
-		most, old = max(most, n), old+fresh
-	}
-	return most, nil
 }

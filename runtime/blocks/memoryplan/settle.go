@@ -1,7 +1,9 @@
 package memoryplan
 
 import (
+	"cmp"
 	"fmt"
+	"math"
 	"slices"
 
 	"stepflow/runtime/program"
@@ -49,9 +51,7 @@ func (c *chosen) set() {
 	c.AutoMicro, c.Micro, c.Recompute, c.Chunk = false, c.Fit.Micro, c.Fit.Recompute, c.Fit.Chunk
 }
 
-// best chooses for a stage the first option to freeze and store weights with which it fits, and of its updates the one with
-// the fewest layers computed again; or if it is to be quick, see quick. Micro-batches are as large as fit. It is nil if
-// nothing fits.
+// best chooses how a stage is made: quick or preferred, with micro-batches as large as fit. It returns nil if nothing fits.
 func (q *search) best(at shape, limit int64, quick bool) (best *chosen, err error) {
 	key := settled{at, limit, quick}
 	if c, ok := q.done[key]; ok {
@@ -68,6 +68,8 @@ func (q *search) best(at shape, limit int64, quick bool) (best *chosen, err erro
 	return best, err
 }
 
+// preferred chooses the first option to freeze and store weights with which a stage fits, and of its updates the one with the
+// fewest layers computed again.
 func (q *search) preferred(at shape, limit int64) (best *chosen, err error) {
 	for _, i := range q.choices(at.old) {
 		o := q.options[i]
@@ -85,8 +87,82 @@ func (q *search) preferred(at shape, limit int64) (best *chosen, err error) {
 	return best, nil
 }
 
-// try chooses what costs time alone: of as many layers as checkpointing allows, as few computed again as let a stage fit, and
-// as large a micro-batch. It is nil if the stage does not fit.
+// quick chooses the option with which a stage has the fewest operations. How frozen weights are stored matters only through the
+// layers that must be computed again: the type that takes the least needs the fewest.
+func (q *search) quick(at shape, limit int64) (best *chosen, err error) {
+	type group struct {
+		options []int // alike but for how weights are stored
+		least   float64
+	}
+	var groups []*group
+	for _, i := range q.choices(at.old) {
+		c, err := q.cost(lined{i, at.old == 0})
+		if err != nil {
+			return nil, err
+		}
+		j := slices.IndexFunc(groups, func(g *group) bool { return q.options[g.options[0]].alike(q.options[i]) })
+		if j < 0 {
+			groups = append(groups, &group{[]int{i}, c.least(at, limit)})
+			continue
+		}
+		groups[j].options = append(groups[j].options, i)
+	}
+	slices.SortStableFunc(groups, func(a, b *group) int { return cmp.Compare(a.least, b.least) })
+	for _, g := range groups {
+		if best != nil && g.least >= best.operations {
+			break
+		}
+		c, err := q.leanest(at, g.options, limit)
+		if err != nil {
+			return nil, err
+		}
+		if c != nil && (best == nil || c.operations < best.operations) {
+			best = c
+		}
+	}
+	return best, nil
+}
+
+// leanest settles a stage with the option that takes the least, or with the first one that needs no more layers computed again.
+func (q *search) leanest(at shape, options []int, limit int64) (*chosen, error) {
+	sizes := map[int]int64{}
+	for _, i := range options {
+		var err error
+		if sizes[i], err = q.guess(at, i); err != nil {
+			return nil, err
+		}
+		if !far(sizes[i], limit) {
+			if sizes[i], err = q.size(at, i); err != nil {
+				return nil, err
+			}
+		}
+	}
+	least := slices.MinFunc(options, func(a, b int) int { return cmp.Compare(sizes[a], sizes[b]) })
+	c, err := q.try(at, least, limit, "auto")
+	if err != nil {
+		return nil, err
+	}
+	n := need{at, limit, math.MaxInt}
+	if c != nil {
+		n.recompute = c.Fit.Recompute
+	}
+	for _, i := range options {
+		k := q.costs[lined{i, at.old == 0}]
+		k.needs = append(k.needs, n)
+	}
+	for _, i := range options {
+		if c == nil || i == least {
+			break
+		}
+		if x, err := q.try(at, i, limit, fmt.Sprint(c.Fit.Recompute)); err != nil || x != nil && x.operations <= c.operations {
+			return x, err
+		}
+	}
+	return c, nil
+}
+
+// try chooses what costs only time: the fewest layers computed again, of those that checkpoints allows, with which a stage fits,
+// and the largest micro-batch. It returns nil if the stage does not fit.
 func (q *search) try(at shape, i int, limit int64, checkpoints string) (*chosen, error) {
 	guess, err := q.guess(at, i)
 	if err != nil || far(guess, limit) {

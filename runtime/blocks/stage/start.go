@@ -37,8 +37,9 @@ func (s *Stage) start(p *blocks.Planned, d *dsl.Decoded) (*model.Model, hcl.Diag
 			return nil, diags
 		}
 		if n == 0 && len(m.NoRopeLayers)+len(m.LayerNormDepths) > 0 {
-			return nil, hcl.Diagnostics{d.Error("layers", "Forgotten layers", fmt.Sprintf("%s lists what each of its layers is, and a stage "+
-				"without layers passes none of it on to those that grow later. Start with at least one layer, or leave the list out.", m.Addr))}
+			return nil, hcl.Diagnostics{d.Error("layers", "Forgotten layers", fmt.Sprintf("%s lists what each of its layers is, and "+
+				"a stage without layers passes none of it on to those that grow later. Start with at least one layer, or leave the "+
+				"list out.", m.Addr))}
 		}
 		p.Hashed["layers"] = strconv.Itoa(n)
 		s.Model, s.Seed, s.Init = m.WithLayers(n), m.Seed, m.Folder
@@ -55,8 +56,8 @@ func (s *Stage) start(p *blocks.Planned, d *dsl.Decoded) (*model.Model, hcl.Diag
 	s.Before = up
 	if up.KeepApart {
 		return nil, hcl.Diagnostics{d.Error("from", "Adapters kept apart",
-			fmt.Sprintf("%s keeps its adapters apart from its weights (merge = false), and a stage goes on from weights that hold all that "+
-				"was learnt. Leave merge out there; export \"peft\" writes the adapters of a merged stage too.", from))}
+			fmt.Sprintf("%s keeps its adapters apart from its weights (merge = false), and a stage goes on from weights that hold all "+
+				"that was learnt. Leave merge out there; export \"peft\" writes the adapters of a merged stage too.", from))}
 	}
 	s.Model, s.Seed = up.Model, up.Seed
 	root := up.Root

@@ -1,0 +1,124 @@
+package memoryplan
+
+import (
+	"math"
+)
+
+// costs are the least operations of a token with an option: those outside the layers, and some for each new layer, for each old
+// one, and for each that is computed again.
+type costs struct {
+	rest, fresh, old, again float64
+	layer                   int64 // about the bytes that a layer takes which is not computed again
+	needs                   []need
+}
+
+// need is how many layers of a stage must be computed again within a limit; math.MaxInt if the stage does not fit.
+type need struct {
+	shape
+	limit     int64
+	recompute int
+}
+
+// least returns the least operations that a stage may have within a limit. A stage with at least as many new layers as another,
+// and at least as many in all, needs at least as many computed again; and if the other does not fit, neither does it.
+func (c *costs) least(at shape, limit int64) float64 { return c.with(at, limit, 0) }
+
+// with is least if at least n layers are computed again.
+func (c *costs) with(at shape, limit int64, n int) float64 {
+	for _, x := range c.needs {
+		if x.limit >= limit && x.fresh <= at.fresh && x.fresh+x.old <= at.fresh+at.old {
+			n = max(n, x.recompute)
+		}
+	}
+	if n == math.MaxInt {
+		return math.Inf(1)
+	}
+	return c.rest + c.fresh*float64(at.fresh) + c.old*float64(at.old) + c.again*float64(n)
+}
+
+// cost returns the costs of an option, as if new layers were as far up as possible: gradients then pass through the fewest layers.
+func (q *search) cost(key lined) (*costs, error) {
+	if c, ok := q.costs[key]; ok {
+		return c, nil
+	}
+	upper := *q
+	upper.position = "upper"
+	count := func(at shape, recompute int) (operations, again float64, err error) {
+		s, err := upper.alone(at, key.option)
+		if err != nil {
+			return 0, 0, err
+		}
+		s.Chunk, s.Recompute = s.Micro*s.Seq, recompute
+		m, r := q.programs.Operations(s)
+		return float64(m) / float64(s.StepTokens()), float64(r) / float64(s.StepTokens()), nil
+	}
+	var n [3]float64
+	var err error
+	for i, at := range samples[key.first] {
+		if n[i], _, err = count(at, 0); err != nil {
+			return nil, err
+		}
+	}
+	c := &costs{fresh: n[2] - n[1], old: n[1] - n[0]}
+	if key.first {
+		c.old = 0
+	}
+	last := samples[key.first][2]
+	c.rest = n[2] - c.least(last, 0)
+	c.again = math.Inf(1)
+	before := 0.0
+	for i := range last.fresh + last.old {
+		_, n, err := count(last, i+1)
+		if err != nil {
+			return nil, err
+		}
+		c.again, before = min(c.again, n-before), n
+	}
+	s, err := q.alone(last, key.option)
+	if err != nil {
+		return nil, err
+	}
+	if !s.Fused {
+		s.Micro = 1
+	}
+	s.Chunk = min(64, s.Micro*s.Seq)
+	var sizes [2]int64
+	for i := range sizes {
+		s.Recompute = len(s.Layers) - i
+		if sizes[i], err = q.programs.Bytes(s); err != nil {
+			return nil, err
+		}
+	}
+	c.layer = max(sizes[1]-sizes[0], 1)
+	q.costs[key] = c
+	return c, nil
+}
+
+// guessOperations guesses the operations of a stage with an option: as many layers are computed again as the guess of its size
+// asks for.
+func (q *search) guessOperations(at shape, option int, limit int64) float64 {
+	return q.operations(at, option, limit, limit)
+}
+
+// leastOperations returns the least operations that a stage may have with an option. It allows for a guess of its size that is a
+// little too large, although guesses are rather too small: a peak is the largest of several sums that grow with the layers,
+// and the line follows the one that is the largest with few layers.
+func (q *search) leastOperations(at shape, option int, limit int64) float64 {
+	return q.operations(at, option, limit, limit+limit/closely)
+}
+
+// closely is the share of a limit, 1/closely, by which a guess may be too large.
+const closely = 64
+
+// operations is least if as many layers are computed again as the guess of the stage's size asks for within room.
+func (q *search) operations(at shape, option int, limit, room int64) float64 {
+	c, layers := q.costs[lined{option, at.old == 0}], at.fresh+at.old
+	guess, err := q.guess(at, option)
+	switch {
+	case err != nil || guess > room:
+		return math.Inf(1)
+	case guess == 0:
+		return c.least(at, limit)
+	}
+	return c.with(at, limit, max(0, layers-int(min((room-guess)/c.layer, int64(layers)))))
+}

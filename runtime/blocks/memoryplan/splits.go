@@ -1,0 +1,166 @@
+package memoryplan
+
+import (
+	"math"
+)
+
+// space returns how many layers may be added to old ones, whatever they take.
+func (q *search) space(old int) int {
+	if old == 0 {
+		return q.model.NumHiddenLayers
+	}
+	return min(q.room(old), q.model.NumHiddenLayers-old)
+}
+
+// most returns how many layers, up to a bound, a stage on old layers may add within a limit; 0 for none. A stage that
+// adds more layers takes more. over is a limit below which no more can be added; MaxInt64 for none.
+func (q *search) most(old, bound int, limit int64) (n int, over int64, err error) {
+	lo, hi, over := 0, bound+1, int64(math.MaxInt64) // so many fit, so many do not
+	for tries := 0; hi-lo > 1; tries++ {
+		n := lo + (hi-lo)/2
+		if tries < 4 || tries%2 > 0 {
+			if n, err = q.guessMost(old, bound, limit); err != nil {
+				return 0, 0, err
+			}
+		}
+		n = min(max(n, lo+1), hi-1)
+		ok, size, err := q.within(shape{n, old}, limit)
+		switch {
+		case err != nil:
+			return 0, 0, err
+		case ok:
+			lo = n
+		default:
+			hi, over = n, size
+		}
+	}
+	return lo, over, nil
+}
+
+// largest splits the layers into stages that each take as many as fit, the largest first: into the fewest stages, or
+// exactly as many as asked for, if that is not 0. No other split into as many has more layers after any stage. It is nil if
+// there is none, or only with more stages than bound, if that is not 0; over is then a limit below which there is none either.
+func (q *search) largest(limit int64, stages, bound int) (split []int, over int64, err error) {
+	over = math.MaxInt64
+	layers := q.model.NumHiddenLayers
+	for n := 0; n < layers; {
+		if bound > 0 && len(split) == bound {
+			return nil, over, nil
+		}
+		room := q.space(n)
+		if stages > 0 {
+			left := stages - len(split) - 1
+			if left < 0 {
+				return nil, over, nil
+			}
+			room = min(room, layers-n-left) // at least one for each stage to come
+		}
+		add, more, err := q.most(n, room, limit)
+		if err != nil {
+			return nil, 0, err
+		}
+		if over = min(over, more); add < 1 {
+			return nil, over, nil
+		}
+		split, n = append(split, add), n+add
+	}
+	if stages > 0 && len(split) != stages {
+		return nil, over, nil
+	}
+	return split, over, nil
+}
+
+// smallest returns the least limit within which the layers can be split into as many stages as a given split has, and the split
+// that they then have.
+func (q *search) smallest(split []int) ([]int, int64, error) {
+	high, err := q.peak(split)
+	if err != nil {
+		return nil, 0, err
+	}
+	better := func(limit int64) (found bool, over int64, err error) {
+		list, over, err := q.largest(limit, len(split), 0)
+		if err != nil || list == nil {
+			return false, over, err
+		}
+		split = list
+		high, err = q.peak(split)
+		return true, over, err
+	}
+	if guess, ok := q.guessSplit(len(split)); ok {
+		n, err := q.peak(guess)
+		if err != nil {
+			return nil, 0, err
+		}
+		if n < high {
+			split, high = guess, n
+		}
+	}
+	low := int64(0)
+	for tries := 0; low < high; tries++ {
+		mid := low + (high-low)/2
+		if tries < 4 { // the guess is likely the best already
+			mid = high - 1
+		}
+		ok, over, err := better(mid)
+		switch {
+		case err != nil:
+			return nil, 0, err
+		case !ok:
+			low = max(mid+1, min(over, high))
+		}
+	}
+	return split, high, nil
+}
+
+// nearest finds the split of the smallest peak. The limit is doubled until some split fits, and then halved between those
+// that fit and those that do not.
+func (q *search) nearest(stages int) (split []int, peak int64, err error) {
+	whole, err := q.bytes(shape{1, 0})
+	if err != nil {
+		return nil, 0, err
+	}
+	low, high := int64(0), whole
+	for ; split == nil; high *= 2 {
+		if high > math.MaxInt64/4 {
+			return nil, 0, nil
+		}
+		if split, _, err = q.largest(high, stages, 0); err != nil {
+			return nil, 0, err
+		}
+		if split == nil {
+			low = high + 1
+		}
+	}
+	if high, err = q.peak(split); err != nil {
+		return nil, 0, err
+	}
+	for low < high {
+		mid := low + (high-low)/2
+		list, over, err := q.largest(mid, stages, 0)
+		if err != nil {
+			return nil, 0, err
+		}
+		if list == nil {
+			low = max(mid+1, min(over, high))
+			continue
+		}
+		split = list
+		if high, err = q.peak(split); err != nil {
+			return nil, 0, err
+		}
+	}
+	return split, high, nil
+}
+
+// peak returns what the largest stage of a split takes at least.
+func (q *search) peak(split []int) (most int64, err error) {
+	old := 0
+	for _, fresh := range split {
+		n, err := q.bytes(shape{fresh, old})
+		if err != nil {
+			return 0, err
+		}
+		most, old = max(most, n), old+fresh
+	}
+	return most, nil
+}
