@@ -22,7 +22,7 @@ func Sizes(s *program.Stage, final bool) map[string]int64 {
 		sizes[checkpoint.AdapterFile] = checkpoint.TensorsSize(adapter)
 	}
 	if final && s.KeepsAdapters() {
-		sizes[adaptersIn(s)] = checkpoint.TensorsSize(t.masters())
+		sizes[checkpoint.AdaptersIn(s.KeepApart)] = checkpoint.TensorsSize(t.masters())
 	}
 	return sizes
 }

@@ -23,7 +23,7 @@ type trainer struct {
 	state  trainstate.State
 	buffer []byte              // of the tensor being saved: they are written one after the other
 	flaw   forward.Flaw        // of the weights it started from
-	merged []checkpoint.Tensor // the adapters as they were when they were merged for good, where the result keeps them
+	apart  []checkpoint.Tensor // the adapters as they were at the end, before a merge, where the result keeps them
 	narrow rounding            // of the weights that are stored in fewer bits
 	taken  singular            // of the weights, where adapters begin with that
 	begun  int                 // parameters whose moments begin again: another optimizer trained them before

@@ -83,11 +83,7 @@ func (r *result) folded(name string, b []byte, err error) []byte {
 
 // adapters opens the adapters that were merged into the weights, or are kept apart from them.
 func (r *result) adapters() (*checkpoint.File, error) {
-	name := checkpoint.MergedAdapterFile
-	if r.stage.KeepApart {
-		name = checkpoint.AdapterFile
-	}
-	path := filepath.Join(r.dir, name)
+	path := filepath.Join(r.dir, checkpoint.AdaptersIn(r.stage.KeepApart))
 	f, err := checkpoint.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%s is not there: an earlier stepflow made this result, and dropped the adapters once they were merged. "+
