@@ -91,11 +91,10 @@ func (t *trainer) setWith(p ops.Param, v []float32, states map[string][]float32)
 func (t *trainer) zero(name string) error {
 	b := t.named(name)
 	x := b.Tensor()
-	raw := make([]byte, x.Bytes()) // zeros of all types but those in codes
-	if x.DType.Quantized() {
-		raw = x.Encode(make([]float32, x.Shape.Elems()))
+	if x.DType.Quantized() { // codes of zeros are not bytes of zeros
+		return t.set(name, make([]float32, x.Shape.Elems()))
 	}
-	return b.CopyIn(t.loaded, raw)
+	return b.CopyIn(t.loaded, make([]byte, x.Bytes()))
 }
 
 func (t *trainer) run(segment string) error {
