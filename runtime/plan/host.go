@@ -93,14 +93,20 @@ func (h *Host) Problem() (text string, sure bool) {
 // warning, which the plan shows.
 func (p *Plan) Room() error {
 	for _, d := range p.Disks() {
-		if d.Missing > 0 && !d.Estimated {
-			return errors.New(d.Problem())
+		if err := tooLittle(d.Problem()); err != nil {
+			return err
 		}
 	}
 	if h := p.Host(); h != nil {
-		if text, sure := h.Problem(); sure {
-			return errors.New(text)
-		}
+		return tooLittle(h.Problem())
+	}
+	return nil
+}
+
+// tooLittle is the error of a problem that a run is sure to have.
+func tooLittle(problem string, sure bool) error {
+	if sure {
+		return errors.New(problem)
 	}
 	return nil
 }

@@ -53,7 +53,7 @@ func (n *Data) Documents() int64 {
 }
 
 // Rooms returns what is kept of the data in caches when all of them are read: ranges of remote files, and tokens.
-func (n *Data) Rooms(int) (list []blocks.Room) {
+func (n *Data) Rooms() (list []blocks.Room) {
 	if n.Parts != nil {
 		return nil // its parts say it
 	}

@@ -19,7 +19,7 @@ var (
 const smallFiles = 256 << 10
 
 // Rooms returns what the export writes beside what lies in its folder, which is replaced at the end.
-func (e *Export) Rooms(int) []blocks.Room {
+func (e *Export) Rooms() []blocks.Room {
 	if e.form == nil {
 		return nil
 	}
