@@ -2,8 +2,10 @@ package export
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"path/filepath"
 
@@ -22,11 +24,6 @@ type result struct {
 	dir     string
 	stage   *stage.Stage
 	folds   map[string]ops.Param // by name
-}
-
-// tensorFile is a file of tensors.
-type tensorFile interface {
-	Pieces(name string, f func(b []byte, from int) error) error
 }
 
 // openResult opens the result of a stage in a folder.
@@ -100,4 +97,25 @@ func (r *result) Close() error {
 		err = cmp.Or(r.kept.Close(), err)
 	}
 	return err
+}
+
+// tensorFile is a file of tensors.
+type tensorFile interface {
+	Pieces(name string, f func(b []byte, from int) error) error
+}
+
+// stored is a tensor that is written as it lies in a file, a piece at a time. from is its name there, and name the one by which flaw
+// tells of values that are not finite.
+func stored(ctx context.Context, f tensorFile, from, name string, t checkpoint.Tensor, flaw *forward.Flaw) checkpoint.Tensor {
+	t.Stream = func(w io.Writer) error {
+		return f.Pieces(from, func(b []byte, at int) error {
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			flaw.LookInto(name, t.Shape, at, b, t.DType)
+			_, err := w.Write(b)
+			return err
+		})
+	}
+	return t
 }
