@@ -8,8 +8,8 @@ import (
 	"stepflow/runtime/plan"
 )
 
-// machine writes what a plan takes of the machine beside the device: room on disks, and the host's memory. Of what is free
-// it says only that it does not suffice.
+// machine writes what a plan takes of the machine beside the device: room on disks, and the host's memory. How much is free it
+// writes only where that is too little.
 func (v *planView) machine(p *plan.Plan) {
 	disks := p.Disks()
 	for _, d := range disks {
@@ -24,7 +24,7 @@ func (v *planView) machine(p *plan.Plan) {
 		v.line("Host memory: %s.", h)
 	}
 	for _, d := range disks {
-		v.tight(d.Problem(), !d.Estimated)
+		v.tight(d.Problem())
 	}
 	if h != nil {
 		v.tight(h.Problem())

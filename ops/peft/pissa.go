@@ -28,8 +28,8 @@ const maxIterations = 64
 // CheckInit returns why adapters cannot begin with what init_lora_weights says; nil if they can.
 func CheckInit(s string) error {
 	if _, err := iterations(s); s != InitDefault && err != nil {
-		return fmt.Errorf("init_lora_weights is %q: it is true, for a random A and a B of zeros, %q, or \"pissa_niter_N\" with N from 0 "+
-			"to %d iterations", s, InitPiSSA, maxIterations)
+		return fmt.Errorf("init_lora_weights is %q: it is true, for a random A and a B of zeros, %q, or %q with N from 0 to %d iterations",
+			s, InitPiSSA, initPiSSANiter+"N", maxIterations)
 	}
 	return nil
 }

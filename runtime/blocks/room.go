@@ -26,12 +26,12 @@ func (w *World) Folder(a addr.Addr) string { return filepath.Join(w.StateDir, re
 
 // Optional interfaces of a block that takes room of the machine.
 type (
-	// Storing is a block that knows how much it writes if it runs from a step on, 0 for its start.
+	// Storing is a block that knows how much it writes if it runs from its start.
 	Storing interface {
-		Rooms(from int) []Room
+		Rooms() []Room
 	}
-	// Hosted is a block that knows how much memory of the host it takes if it runs from a step on, beside what the process
-	// takes anyway.
+	// Hosted is a block that knows how much memory of the host it takes if it runs from a step on, 0 for its start, beside what
+	// the process takes anyway.
 	Hosted interface {
 		Phases(from int) []Phase
 	}

@@ -15,5 +15,14 @@ const (
 	TokenizerFile     = "tokenizer.json"
 )
 
+// AdaptersIn names the file of a result that holds the adapters: those that are kept apart from the weights, or those that were
+// merged into them.
+func AdaptersIn(apart bool) string {
+	if apart {
+		return AdapterFile
+	}
+	return MergedAdapterFile
+}
+
 // AdapterPrefix starts the names of tensors in an adapter file of PEFT.
 const AdapterPrefix = "base_model.model."

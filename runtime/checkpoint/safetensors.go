@@ -22,6 +22,9 @@ type entry struct {
 	Offsets [2]int64 `json:"data_offsets"`
 }
 
+// size is how many bytes a tensor has.
+func (e entry) size() int64 { return e.Offsets[1] - e.Offsets[0] }
+
 var dtypeNames = map[gpu.DType]string{gpu.F32: "F32", gpu.BF16: "BF16", gpu.I32: "I32", gpu.U8: "U8"}
 
 // File is an opened safetensors file; tensors are read one by one.

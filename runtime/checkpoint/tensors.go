@@ -9,38 +9,55 @@ import (
 	"stepflow/gpu"
 )
 
-// Raw reads a tensor's bytes and the name of its element type.
-func (s *File) Raw(name string) ([]byte, string, error) {
+// entry finds a tensor.
+func (s *File) entry(name string) (entry, error) {
 	e, ok := s.index[name]
 	if !ok {
-		return nil, "", fmt.Errorf("%s has no tensor %s", s.path, name)
+		return e, fmt.Errorf("%s has no tensor %s", s.path, name)
 	}
-	b := make([]byte, e.Offsets[1]-e.Offsets[0])
-	if _, err := s.f.ReadAt(b, s.start+e.Offsets[0]); err != nil {
-		return nil, "", fmt.Errorf("reading tensor %s of %s: %w", name, s.path, err)
+	return e, nil
+}
+
+// fill reads bytes of a tensor from byte from on, as many as b takes.
+func (s *File) fill(b []byte, name string, e entry, from int64) error {
+	if _, err := s.f.ReadAt(b, s.start+e.Offsets[0]+from); err != nil {
+		return fmt.Errorf("reading tensor %s of %s: %w", name, s.path, err)
+	}
+	return nil
+}
+
+// Raw reads a tensor's bytes and the name of its element type.
+func (s *File) Raw(name string) ([]byte, string, error) {
+	e, err := s.entry(name)
+	if err != nil {
+		return nil, "", err
+	}
+	b := make([]byte, e.size())
+	if err := s.fill(b, name, e, 0); err != nil {
+		return nil, "", err
 	}
 	return b, e.DType, nil
 }
 
 // Elements reads n elements of a tensor from element from on, row-major, as Raw reads all.
 func (s *File) Elements(name string, from, n int64) ([]byte, string, error) {
-	e, ok := s.index[name]
-	if !ok {
-		return nil, "", fmt.Errorf("%s has no tensor %s", s.path, name)
+	e, err := s.entry(name)
+	if err != nil {
+		return nil, "", err
 	}
 	bytes := elementBits[e.DType] / 8
-	if size := e.Offsets[1] - e.Offsets[0]; from < 0 || n < 0 || bytes == 0 || from > size/bytes || n > size/bytes-from {
+	if size := e.size(); from < 0 || n < 0 || bytes == 0 || from > size/bytes || n > size/bytes-from {
 		return nil, "", fmt.Errorf("tensor %s of %s has no %d elements from %d on", name, s.path, n, from)
 	}
 	b := make([]byte, n*bytes)
-	if _, err := s.f.ReadAt(b, s.start+e.Offsets[0]+from*bytes); err != nil {
-		return nil, "", fmt.Errorf("reading tensor %s of %s: %w", name, s.path, err)
+	if err := s.fill(b, name, e, from*bytes); err != nil {
+		return nil, "", err
 	}
 	return b, e.DType, nil
 }
 
 func (s *File) section(e entry) io.Reader {
-	return io.NewSectionReader(s.f, s.start+e.Offsets[0], e.Offsets[1]-e.Offsets[0])
+	return io.NewSectionReader(s.f, s.start+e.Offsets[0], e.size())
 }
 
 // Floating reports whether Float32 reads tensors of an element type.
@@ -49,19 +66,19 @@ func Floating(dtype string) bool { return widening[dtype] != nil }
 // Pieces reads a tensor's bytes in order, about a MiB at a time, and whole elements; b is f's until it returns. from is the
 // element at which b begins.
 func (s *File) Pieces(name string, f func(b []byte, from int) error) error {
-	e, ok := s.index[name]
-	if !ok {
-		return fmt.Errorf("%s has no tensor %s", s.path, name)
+	e, err := s.entry(name)
+	if err != nil {
+		return err
 	}
 	const piece = 1 << 20 // a multiple of the bytes of all elements that take whole ones
 	size := max(1, int(elementBits[e.DType]/8))
-	buffer := make([]byte, min(piece, e.Offsets[1]-e.Offsets[0]))
-	for at := e.Offsets[0]; at < e.Offsets[1]; at += int64(len(buffer)) {
-		b := buffer[:min(int64(len(buffer)), e.Offsets[1]-at)]
-		if _, err := s.f.ReadAt(b, s.start+at); err != nil {
-			return fmt.Errorf("reading tensor %s of %s: %w", name, s.path, err)
+	buffer := make([]byte, min(piece, e.size()))
+	for at := int64(0); at < e.size(); at += int64(len(buffer)) {
+		b := buffer[:min(int64(len(buffer)), e.size()-at)]
+		if err := s.fill(b, name, e, at); err != nil {
+			return err
 		}
-		if err := f(b, int(at-e.Offsets[0])/size); err != nil {
+		if err := f(b, int(at)/size); err != nil {
 			return err
 		}
 	}
@@ -71,16 +88,16 @@ func (s *File) Pieces(name string, f func(b []byte, from int) error) error {
 // Float32 reads a floating-point tensor; narrower types widen exactly, F64 rounds. A number beyond Float32's is an
 // error. Beside the numbers, it takes the memory of a piece.
 func (s *File) Float32(name string) ([]float32, error) {
-	e, ok := s.index[name]
-	if !ok {
-		return nil, fmt.Errorf("%s has no tensor %s", s.path, name)
+	e, err := s.entry(name)
+	if err != nil {
+		return nil, err
 	}
 	widen := widening[e.DType]
 	if widen == nil {
 		return nil, fmt.Errorf("tensor %s of %s is %s, which is not read as floating point", name, s.path, e.DType)
 	}
-	v := make([]float32, (e.Offsets[1]-e.Offsets[0])*8/elementBits[e.DType])
-	err := s.Pieces(name, func(b []byte, from int) error {
+	v := make([]float32, e.size()*8/elementBits[e.DType])
+	err = s.Pieces(name, func(b []byte, from int) error {
 		if i, x := widen(v[from:], b); i >= 0 {
 			return fmt.Errorf("tensor %s of %s holds %g at %s, which is too large for float32", name, s.path, x,
 				gpu.Shape(e.Shape).Place(from+i))

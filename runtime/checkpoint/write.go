@@ -20,7 +20,8 @@ type Tensor struct {
 	Stream func(io.Writer) error // nil for Data
 }
 
-func (t Tensor) bytes() int64 { return gpu.Type{Shape: t.Shape, DType: t.DType}.Bytes() }
+// Bytes returns the bytes that the tensor takes.
+func (t Tensor) Bytes() int64 { return gpu.Type{Shape: t.Shape, DType: t.DType}.Bytes() }
 
 // writeTensors writes a safetensors file: its header, then the tensors in order of names. It holds one tensor in memory at a
 // time, or less of one that is streamed.
@@ -62,8 +63,8 @@ func (t Tensor) write(w io.Writer) error {
 
 // whole returns an error unless n are all bytes of the tensor.
 func (t Tensor) whole(n int64) error {
-	if n != t.bytes() {
-		return fmt.Errorf("it has %d bytes, its shape wants %d", n, t.bytes())
+	if n != t.Bytes() {
+		return fmt.Errorf("it has %d bytes, its shape wants %d", n, t.Bytes())
 	}
 	return nil
 }
@@ -85,10 +86,10 @@ func layout(tensors []Tensor) (list []Tensor, header []byte, err error) {
 		}
 		name := dtypeNames[t.DType]
 		if t.DType.Quantized() {
-			name, shape = "U8", []int{int(t.bytes())}
+			name, shape = "U8", []int{int(t.Bytes())}
 		}
-		entries[t.Name] = entry{name, shape, [2]int64{at, at + t.bytes()}}
-		at += t.bytes()
+		entries[t.Name] = entry{name, shape, [2]int64{at, at + t.Bytes()}}
+		at += t.Bytes()
 	}
 	b, err := json.Marshal(entries)
 	if err != nil {
@@ -108,7 +109,7 @@ func TensorsSize(tensors []Tensor) int64 {
 	}
 	n := int64(len(header))
 	for _, t := range list {
-		n = gpu.Sum(n, t.bytes())
+		n = gpu.Sum(n, t.Bytes())
 	}
 	return n
 }

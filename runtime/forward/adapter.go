@@ -101,7 +101,7 @@ func (a *Adapter) Merge(name string, shape gpu.Shape, from int, v []float32) err
 // Folder is the weights of a model in a folder, adapters beside them merged.
 type Folder struct {
 	*checkpoint.Folder
-	adapter *Adapter
+	Adapter *Adapter // nil for none
 }
 
 // OpenFolder opens the weights in a folder.
@@ -119,7 +119,7 @@ func OpenFolder(folder string) (*Folder, error) {
 }
 
 // Close closes the files.
-func (f *Folder) Close() error { return errors.Join(f.adapter.Close(), f.Folder.Close()) }
+func (f *Folder) Close() error { return errors.Join(f.Adapter.Close(), f.Folder.Close()) }
 
 // Float32 reads a tensor, its adapter merged.
 func (f *Folder) Float32(name string) ([]float32, error) {
@@ -128,5 +128,5 @@ func (f *Folder) Float32(name string) ([]float32, error) {
 		return nil, err
 	}
 	shape, _ := f.Shape(name)
-	return v, f.adapter.Merge(name, shape, 0, v)
+	return v, f.Adapter.Merge(name, shape, 0, v)
 }

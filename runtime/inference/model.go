@@ -31,8 +31,7 @@ type Model struct {
 	DType     gpu.DType // in which it computes: that of its weights, unless Open was told
 
 	params  []ops.Param
-	weights *checkpoint.Folder
-	adapter *forward.Adapter // nil for none
+	weights forward.Folder
 }
 
 // Config is what generation_config.json says of generation.
@@ -46,7 +45,7 @@ type Config struct {
 func Open(folder string, as gpu.DType) (*Model, error) {
 	m := &Model{Folder: folder, DType: as}
 	var err error
-	if m.Model, m.weights, err = model.Open(folder); err != nil {
+	if m.Model, m.weights.Folder, err = model.Open(folder); err != nil {
 		return nil, err
 	}
 	if err := m.read(); err != nil {
@@ -57,9 +56,7 @@ func Open(folder string, as gpu.DType) (*Model, error) {
 }
 
 // Close closes the files of the weights.
-func (m *Model) Close() error {
-	return errors.Join(m.adapter.Close(), m.weights.Close())
-}
+func (m *Model) Close() error { return m.weights.Close() }
 
 // read reads what lies beside the weights.
 func (m *Model) read() (err error) {
@@ -81,7 +78,7 @@ func (m *Model) read() (err error) {
 	if n := m.Tokenizer.VocabSize(); n > m.VocabSize {
 		return fmt.Errorf("the model's vocab_size is %d, and %s has %d tokens", m.VocabSize, path, n)
 	}
-	if m.adapter, err = forward.OpenAdapter(m.Folder); err != nil {
+	if m.weights.Adapter, err = forward.OpenAdapter(m.Folder); err != nil {
 		return err
 	}
 	return m.readConfig()
@@ -196,15 +193,5 @@ func (m *Model) Generator(ctx context.Context, d gpu.Device, texts, tokens int) 
 		return nil, fmt.Errorf("the model takes %s with %d tokens, and the device has %s: ask for fewer tokens, or use another device",
 			dsl.FormatBytes(p.ArenaBytes), tokens, dsl.FormatBytes(caps.Memory))
 	}
-	return forward.FillGenerator(ctx, d, p, x, m)
-}
-
-// Float32 reads a tensor, adapters merged.
-func (m *Model) Float32(name string) ([]float32, error) {
-	v, err := m.weights.Float32(name)
-	if err != nil {
-		return nil, err
-	}
-	shape, _ := m.weights.Shape(name)
-	return v, m.adapter.Merge(name, shape, 0, v)
+	return forward.FillGenerator(ctx, d, p, x, &m.weights)
 }

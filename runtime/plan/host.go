@@ -5,7 +5,6 @@ import (
 	"fmt"
 
 	"stepflow/dsl"
-	"stepflow/dsl/addr"
 	"stepflow/runtime/blocks"
 	"stepflow/runtime/program"
 )
@@ -19,9 +18,8 @@ type Machine struct {
 
 // Host is the memory of the host that a run takes at most, and the part of the run that takes it.
 type Host struct {
-	Bytes   int64     `json:"bytes"`
-	Block   addr.Addr `json:"-"`
-	Address string    `json:"address"`
+	Bytes   int64  `json:"bytes"`
+	Address string `json:"address"`
 	program.Phase
 	// Total is the machine's memory, and Available what other processes leave of it, where either is too little; else 0.
 	Total     int64 `json:"machine_bytes,omitempty"`
@@ -42,7 +40,7 @@ func (p *Plan) Host() *Host {
 	for _, a := range p.Actions {
 		for _, x := range a.Phases() {
 			if n := processBytes + x.Host(shared); h == nil || n > h.Bytes {
-				h = &Host{Bytes: n, Block: a.Addr, Address: a.Addr.String(), Phase: x, shared: shared, least: n - x.Heap}
+				h = &Host{Bytes: n, Address: a.Addr.String(), Phase: x, shared: shared, least: n - x.Heap}
 			}
 		}
 	}
@@ -93,14 +91,20 @@ func (h *Host) Problem() (text string, sure bool) {
 // warning, which the plan shows.
 func (p *Plan) Room() error {
 	for _, d := range p.Disks() {
-		if d.Missing > 0 && !d.Estimated {
-			return errors.New(d.Problem())
+		if err := tooLittle(d.Problem()); err != nil {
+			return err
 		}
 	}
 	if h := p.Host(); h != nil {
-		if text, sure := h.Problem(); sure {
-			return errors.New(text)
-		}
+		return tooLittle(h.Problem())
+	}
+	return nil
+}
+
+// tooLittle is the error of a problem that a run is sure to have.
+func tooLittle(problem string, sure bool) error {
+	if sure {
+		return errors.New(problem)
 	}
 	return nil
 }

@@ -1,9 +1,7 @@
 package plan
 
 import (
-	"errors"
 	"fmt"
-	"path/filepath"
 	"slices"
 
 	"stepflow/dsl"
@@ -53,8 +51,9 @@ func (p *Plan) RoomFor(a *Action) error {
 	for _, r := range p.rooms(a) {
 		d := p.disk(r.Folder, durable.VolumeOf(r.Folder))
 		d.add(r)
-		if d.settle(); d.Missing > 0 && !d.Estimated {
-			return errors.New(d.Problem())
+		d.settle()
+		if err := tooLittle(d.Problem()); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -94,10 +93,11 @@ func (d *Disk) settle() {
 	}
 }
 
-// Problem says that the room does not suffice, and what to do; "" if it does.
-func (d *Disk) Problem() string {
+// Problem says that the room does not suffice, and what to do; "" if it does. sure says that the run needs it, rather than that
+// it may.
+func (d *Disk) Problem() (text string, sure bool) {
 	if d.Missing == 0 {
-		return ""
+		return "", false
 	}
 	most, takes := d.exactMost, "takes"
 	if d.Estimated {
@@ -105,7 +105,7 @@ func (d *Disk) Problem() string {
 	}
 	return fmt.Sprintf("the run %s %s at a time on the disk of %s, which has %s free: %s more are needed. Make room (state gc "+
 		"shows what no block needs), lower keep in checkpoint, or choose another disk with -state-dir, and with path for an export",
-		takes, dsl.FormatBytes(most), d.Folder, dsl.FormatBytes(d.Free), dsl.FormatBytes(d.Missing))
+		takes, dsl.FormatBytes(most), d.Folder, dsl.FormatBytes(d.Free), dsl.FormatBytes(d.Missing)), !d.Estimated
 }
 
 // Rooms returns what a block writes if it runs as the plan says, beside what is there already. Folders are as they may be
@@ -123,20 +123,18 @@ func (p *Plan) rooms(a *Action) (list []blocks.Room) {
 		return nil
 	}
 	s, ok := a.Block.(blocks.Storing)
-	switch {
-	case !ok:
-	case a.Verb.Works():
-		list = s.Rooms(a.FromStep)
-	case a.Verb == Ready && p.read(a):
-		list = s.Rooms(0)
+	if ok && (a.Verb.Works() || a.Verb == Ready && p.read(a)) {
+		list = s.Rooms()
 	}
 	if a.Verb.Works() {
 		for i := range list {
-			p.credit(a, &list[i])
+			if list[i].Folder == p.fold.world.Folder(a.Addr) {
+				p.credit(a, &list[i])
+			}
 		}
 	}
 	if x := p.fetched(a); x > 0 {
-		list = append(list, blocks.Room{Folder: filepath.Join(p.StateDir, results.Folder(a.Addr)), Most: x, Stays: x})
+		list = append(list, blocks.Room{Folder: p.fold.world.Folder(a.Addr), Most: x, Stays: x})
 	}
 	return list
 }
@@ -144,15 +142,13 @@ func (p *Plan) rooms(a *Action) (list []blocks.Room) {
 // credit takes what is there already from what a block writes into its own folder: checkpoints that it goes on from stay in
 // their place, and what its result replaces is removed when that is recorded.
 func (p *Plan) credit(a *Action, r *blocks.Room) {
-	if r.Folder != filepath.Join(p.StateDir, results.Folder(a.Addr)) {
-		return
-	}
-	held, err := results.Holdings(p.StateDir, []addr.Addr{p.fold.lies(a.Addr)})
+	lies := p.fold.lies(a.Addr)
+	held, err := results.Holdings(p.StateDir, []addr.Addr{lies})
 	if err != nil { // a run says so
 		return
 	}
-	for _, h := range held[p.fold.lies(a.Addr)] {
-		if a.Verb == Resume && h.Folder == results.Folder(p.fold.lies(a.Addr)) {
+	for _, h := range held[lies] {
+		if a.Verb == Resume && h.Folder == results.Folder(lies) {
 			r.Most, r.Stays = max(0, r.Most-h.Bytes), r.Stays-h.Bytes
 		} else if a.Verb == Run || a.Verb == Import {
 			r.Frees += h.Bytes

@@ -92,8 +92,9 @@ func TestRoomOnDisk(t *testing.T) {
 	} {
 		p := planPlain(t, c.free, Machine{})
 		d := p.Disks()[0]
-		text := d.Problem()
-		if (text == "") != (c.problem == "") || !strings.Contains(text, c.problem) || d.Estimated != c.estimated {
+		text, sure := d.Problem()
+		if (text == "") != (c.problem == "") || !strings.Contains(text, c.problem) || d.Estimated != c.estimated ||
+			sure != (text != "" && !c.estimated) {
 			t.Errorf("with %d bytes free: %q, estimated %t", c.free, text, d.Estimated)
 		}
 		err := p.Room()

@@ -104,7 +104,8 @@ func (t *trainer) restoreFirst(opt *checkpoint.File) error {
 // keepAdapters holds the adapters for the result, before a merge makes them zero: their fp32 masters where there are any,
 // which is what a merge adds.
 func (t *trainer) keepAdapters() error {
-	spec, adapters := t.stage.Exported()
+	spec, _ := t.stage.Exported()
+	list := t.masters()
 	for i, a := range t.stage.Adapters {
 		down, err := t.get(t.master(a.A))
 		if err != nil {
@@ -117,20 +118,17 @@ func (t *trainer) keepAdapters() error {
 		if spec.R != a.A.Shape[0] {
 			down, up = peft.Beside(down, up, t.taken.first[a.A.ID], t.taken.first[a.B.ID], a.A.Shape[0])
 		}
-		for _, x := range []struct {
-			p ops.Param
-			v []float32
-		}{{adapters[i].A, down}, {adapters[i].B, up}} {
-			d := t.named(t.master(x.p)).Tensor().DType
-			b := gpu.Float32Bytes(x.v, d)
-			t.merged = append(t.merged, checkpoint.Tensor{Name: checkpoint.AdapterPrefix + x.p.Name, Shape: x.p.Shape, DType: d,
-				Data: func() ([]byte, error) { return b, nil }})
+		for k, v := range [][]float32{down, up} {
+			x := &list[2*i+k]
+			b := gpu.Float32Bytes(v, x.DType)
+			x.Data = func() ([]byte, error) { return b, nil }
 		}
 	}
+	t.apart = list
 	return nil
 }
 
-// masters lists what keepAdapters holds, without its bytes.
+// masters lists what keepAdapters holds, A and B of each adapter, without its bytes.
 func (t *trainer) masters() (list []checkpoint.Tensor) {
 	_, adapters := t.stage.Exported()
 	for _, p := range peft.Params(adapters) {
@@ -138,12 +136,4 @@ func (t *trainer) masters() (list []checkpoint.Tensor) {
 			DType: t.named(t.master(p)).Tensor().DType})
 	}
 	return list
-}
-
-// adaptersIn names the file of a result that holds the adapters as keepAdapters keeps them.
-func adaptersIn(s *program.Stage) string {
-	if s.KeepApart {
-		return checkpoint.AdapterFile
-	}
-	return checkpoint.MergedAdapterFile
 }

@@ -7,12 +7,48 @@ import (
 	"stepflow/runtime/program"
 )
 
-// What one tensor takes on the host while it passes through, in bytes that are alive at a time. A value is a []float32, 4n
-// bytes; copied is the bytes that are copied to the device or from it.
+// Phases returns what passing tensors through the host takes: making or reading the weights, of a run that goes on from a
+// step or begins at 0, and saving. Tensors come one after the other, so it goes by the one that takes most.
+func Phases(s *program.Stage, from int) []program.Phase {
+	t := planned(s)
+	begin := program.Phase{Doing: "starting"}
+	for _, b := range s.Program.Buffers {
+		if b.Role != gpu.RoleGradient { // no step has touched them
+			begin.Arena += b.Operand.Type.Bytes()
+		}
+	}
+	takes := t.setWeightBytes
+	switch {
+	case from > 0:
+		begin.Doing, takes = "restoring", t.restoreBytes
+	case s.From != nil:
+		begin.Doing, takes = "growing", t.growBytes
+	}
+	save := program.Phase{Doing: "saving", Arena: s.Program.ArenaBytes, Held: t.largest()}
+	for _, p := range s.All() {
+		begin.Heap = max(begin.Heap, takes(p))
+		if s.Narrow(p) {
+			save.Heap = max(save.Heap, t.plainBytes(p))
+		}
+	}
+	if s.KeepsAdapters() {
+		for _, x := range t.masters() {
+			save.Held += x.Bytes()
+		}
+	}
+	for _, x := range t.firstTensors() { // they stay for the end
+		n := x.Bytes()
+		begin.Held, save.Held = begin.Held+n, save.Held+n
+	}
+	return []program.Phase{begin, save}
+}
 
-const float = 4
+// The functions below say what one tensor takes on the host while it passes through, in bytes that are alive at a time. A value
+// is a []float32.
 
-// copied is what a buffer takes on its way: its tensor, and where rows are padded the buffer too.
+const float = 4 // bytes
+
+// copied is what a buffer takes on its way to the device or from it: its tensor, and where rows are padded the buffer too.
 func (t *trainer) copied(name string) int64 {
 	b := t.named(name)
 	n := b.Tensor().Bytes()
@@ -22,8 +58,8 @@ func (t *trainer) copied(name string) int64 {
 	return n
 }
 
-// making is setWeight: a value, and the largest of what is copied for it.
-func (t *trainer) making(p ops.Param) int64 {
+// setWeightBytes is what setWeight takes: a value, and the largest of what is copied for it.
+func (t *trainer) setWeightBytes(p ops.Param) int64 {
 	value := float * p.Elems()
 	most := t.copied(p.ID)
 	if t.stage.Narrow(p) { // decoded again, to compare
@@ -42,10 +78,11 @@ func (t *trainer) making(p ops.Param) int64 {
 	return value + most
 }
 
-// grown is grow: a value and a part of it that is read, and then making; and takeState of what is not kept as it is.
-func (t *trainer) grown(p ops.Param) int64 {
+// growBytes is what grow takes: a value and a part of it that is read, and then setWeight; and takeState, for what is not kept as
+// it is.
+func (t *trainer) growBytes(p ops.Param) int64 {
 	value, g := float*p.Elems(), &t.stage.Growth
-	most := t.making(p)
+	most := t.setWeightBytes(p)
 	if !g.Unchanged(p) {
 		most = max(most, 2*value)
 	}
@@ -58,8 +95,8 @@ func (t *trainer) grown(p ops.Param) int64 {
 	return most
 }
 
-// reading is restore: a value and its copy, or a state as it is stored and as it is copied.
-func (t *trainer) reading(p ops.Param) int64 {
+// restoreBytes is what restore takes: a value and its copy, or a state as it is stored and as it is copied.
+func (t *trainer) restoreBytes(p ops.Param) int64 {
 	most := float*p.Elems() + t.copied(p.ID)
 	for _, s := range t.stage.States(p) {
 		most = max(most, s.Type.Bytes()+t.copied(s.Buffer(p.ID)))
@@ -75,7 +112,7 @@ func ImportBytes(s *program.Stage) (n int64) {
 	return n
 }
 
-// plainBytes is plain and plainTensor: what is stored, two values, and the bytes that are written.
+// plainBytes is what plain and plainTensor take: what is stored, two values, and the bytes that are written.
 func (t *trainer) plainBytes(p ops.Param) int64 {
 	n := t.copied(p.ID) + float*p.Elems() + p.Elems()*t.stage.DType.Size()
 	if a := t.adapterOf(p); a != nil {
@@ -90,7 +127,7 @@ func (t *trainer) largest() (n int64) {
 	model, adapter, opt := t.tensors(false)
 	for _, list := range [][]checkpoint.Tensor{model, adapter, opt} {
 		for _, x := range list {
-			n = max(n, gpu.Type{Shape: x.Shape, DType: x.DType}.Bytes())
+			n = max(n, x.Bytes())
 		}
 	}
 	for _, b := range s.Program.Buffers {

@@ -118,10 +118,10 @@ func TestParityPiSSA(t *testing.T) {
 				t.Errorf("the scale of converted adapters is %g, want %g", spec.Scale(), tr.stage.Peft.Scale())
 			}
 			kept := func(name string) []float32 {
-				i := slices.IndexFunc(tr.merged, func(x checkpoint.Tensor) bool { return x.Name == checkpoint.AdapterPrefix+name })
-				b, err := tr.merged[i].Data()
+				i := slices.IndexFunc(tr.apart, func(x checkpoint.Tensor) bool { return x.Name == checkpoint.AdapterPrefix+name })
+				b, err := tr.apart[i].Data()
 				must(t, err)
-				return gpu.BytesFloat32(b, tr.merged[i].DType)
+				return gpu.BytesFloat32(b, tr.apart[i].DType)
 			}
 			first, err := checkpoint.OpenFolder(dir)
 			must(t, err)

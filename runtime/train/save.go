@@ -37,8 +37,8 @@ func (t *trainer) save(dir string, files []checkpoint.Part, final bool) (id stri
 	if len(adapter) > 0 {
 		parts = append(parts, checkpoint.Tensors(checkpoint.AdapterFile, adapter))
 	}
-	if final && len(t.merged) > 0 {
-		parts = append(parts, checkpoint.Tensors(adaptersIn(t.stage), t.merged))
+	if final && len(t.apart) > 0 {
+		parts = append(parts, checkpoint.Tensors(checkpoint.AdaptersIn(t.stage.KeepApart), t.apart))
 	}
 	return checkpoint.Write(dir, parts)
 }

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"strings"
 
-	"stepflow/gpu"
 	"stepflow/ops/peft"
 	"stepflow/runtime/checkpoint"
 	"stepflow/runtime/metrics"
@@ -23,7 +22,7 @@ func Sizes(s *program.Stage, final bool) map[string]int64 {
 		sizes[checkpoint.AdapterFile] = checkpoint.TensorsSize(adapter)
 	}
 	if final && s.KeepsAdapters() {
-		sizes[adaptersIn(s)] = checkpoint.TensorsSize(t.masters())
+		sizes[checkpoint.AdaptersIn(s.KeepApart)] = checkpoint.TensorsSize(t.masters())
 	}
 	return sizes
 }
@@ -56,40 +55,4 @@ func StateSize(s *program.Stage) int64 {
 		return position
 	}
 	return int64(len(b)) + position
-}
-
-// Phases returns what passing tensors through the host takes: making or reading the weights, of a run that goes on from a
-// step or begins at 0, and saving. Tensors come one after the other, so it goes by the one that takes most.
-func Phases(s *program.Stage, from int) []program.Phase {
-	t := planned(s)
-	begin := program.Phase{Doing: "starting"}
-	for _, b := range s.Program.Buffers {
-		if b.Role != gpu.RoleGradient { // no step has touched them
-			begin.Arena += b.Operand.Type.Bytes()
-		}
-	}
-	takes := t.making
-	switch {
-	case from > 0:
-		begin.Doing, takes = "restoring", t.reading
-	case s.From != nil:
-		begin.Doing, takes = "growing", t.grown
-	}
-	save := program.Phase{Doing: "saving", Arena: s.Program.ArenaBytes, Held: t.largest()}
-	for _, p := range s.All() {
-		begin.Heap = max(begin.Heap, takes(p))
-		if s.Narrow(p) {
-			save.Heap = max(save.Heap, t.plainBytes(p))
-		}
-	}
-	if s.KeepsAdapters() {
-		for _, x := range t.masters() {
-			save.Held += gpu.Type{Shape: x.Shape, DType: x.DType}.Bytes()
-		}
-	}
-	for _, x := range t.firstTensors() { // they stay for the end
-		n := gpu.Type{Shape: x.Shape, DType: x.DType}.Bytes()
-		begin.Held, save.Held = begin.Held+n, save.Held+n
-	}
-	return []program.Phase{begin, save}
 }

@@ -23,7 +23,7 @@ type trainer struct {
 	state  trainstate.State
 	buffer []byte              // of the tensor being saved: they are written one after the other
 	flaw   forward.Flaw        // of the weights it started from
-	merged []checkpoint.Tensor // the adapters as they were when they were merged for good, where the result keeps them
+	apart  []checkpoint.Tensor // the adapters as they were at the end, before a merge, where the result keeps them
 	narrow rounding            // of the weights that are stored in fewer bits
 	taken  singular            // of the weights, where adapters begin with that
 	begun  int                 // parameters whose moments begin again: another optimizer trained them before
@@ -91,11 +91,10 @@ func (t *trainer) setWith(p ops.Param, v []float32, states map[string][]float32)
 func (t *trainer) zero(name string) error {
 	b := t.named(name)
 	x := b.Tensor()
-	raw := make([]byte, x.Bytes()) // zeros of all types but those in codes
-	if x.DType.Quantized() {
-		raw = x.Encode(make([]float32, x.Shape.Elems()))
+	if x.DType.Quantized() { // codes of zeros are not bytes of zeros
+		return t.set(name, make([]float32, x.Shape.Elems()))
 	}
-	return b.CopyIn(t.loaded, raw)
+	return b.CopyIn(t.loaded, make([]byte, x.Bytes()))
 }
 
 func (t *trainer) run(segment string) error {

@@ -53,7 +53,7 @@ func (n *Data) Documents() int64 {
 }
 
 // Rooms returns what is kept of the data in caches when all of them are read: ranges of remote files, and tokens.
-func (n *Data) Rooms(int) (list []blocks.Room) {
+func (n *Data) Rooms() (list []blocks.Room) {
 	if n.Parts != nil {
 		return nil // its parts say it
 	}
@@ -67,15 +67,24 @@ func (n *Data) Rooms(int) (list []blocks.Room) {
 		add(c.Dir, min(n.bytes, c.Limit))
 	}
 	if n.Source.TokenDir != "" {
-		tokens := n.bytes * textOfBytes / bytesOfToken
-		width := int64(4)
-		for tok, size := range n.sizes {
-			if tokens = size.Tokens; tok != nil && tok.VocabSize() <= 1<<16 {
-				width = 2
-			}
-		}
-		const record = 60 // of a document, with its id
-		add(n.Source.TokenDir, tokens*width+n.Rows*record)
+		add(n.Source.TokenDir, n.keptTokens())
 	}
 	return list
+}
+
+// keptTokens returns about how many bytes the tokens of the data take, of each tokenizer that reads them.
+func (n *Data) keptTokens() (sum int64) {
+	const record = 60 // of a document, with its id
+	kept := func(tokens, width int64) int64 { return tokens*width + n.Rows*record }
+	if len(n.sizes) == 0 { // nothing counted them
+		return kept(n.bytes*textOfBytes/bytesOfToken, 4)
+	}
+	for tok, size := range n.sizes {
+		width := int64(4)
+		if tok != nil && tok.VocabSize() <= 1<<16 {
+			width = 2
+		}
+		sum += kept(size.Tokens, width)
+	}
+	return sum
 }

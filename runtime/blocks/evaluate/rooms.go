@@ -10,7 +10,7 @@ var (
 )
 
 // Rooms returns what is kept of a task's documents, with what the model made of them.
-func (e *Evaluation) Rooms(int) []blocks.Room {
+func (e *Evaluation) Rooms() []blocks.Room {
 	t, ok := e.Evaluator.(*Tasks)
 	if !ok {
 		return nil

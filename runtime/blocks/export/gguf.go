@@ -109,7 +109,7 @@ func (g *ggufFile) parts(ctx context.Context, tok *tokenizer.Tokenizer, f *resul
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
-		b, _, err := f.Elements(name, from, n)
+		b, err := f.Elements(name, from, n)
 		if err != nil {
 			return nil, err
 		}

@@ -2,8 +2,10 @@ package export
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"path/filepath"
 
@@ -24,11 +26,7 @@ type result struct {
 	folds   map[string]ops.Param // by name
 }
 
-// tensorFile is a file of tensors.
-type tensorFile interface {
-	Pieces(name string, f func(b []byte, from int) error) error
-}
-
+// openResult opens the result of a stage in a folder.
 func openResult(dir string, s *stage.Stage) (*result, error) {
 	f, err := checkpoint.Open(filepath.Join(dir, checkpoint.ModelFile))
 	if err != nil {
@@ -46,7 +44,7 @@ func openResult(dir string, s *stage.Stage) (*result, error) {
 // Pieces reads the bytes of a weight as checkpoint.File.Pieces does.
 func (r *result) Pieces(name string, f func(b []byte, from int) error) error {
 	return r.weights.Pieces(name, func(b []byte, from int) error {
-		b, _, err := r.made(name, int64(from), b, "", nil)
+		b, err := r.exported(name, int64(from), b)
 		if err != nil {
 			return err
 		}
@@ -55,39 +53,34 @@ func (r *result) Pieces(name string, f func(b []byte, from int) error) error {
 }
 
 // Elements returns n elements of a weight from element from on, row-major.
-func (r *result) Elements(name string, from, n int64) ([]byte, string, error) {
-	b, dtype, err := r.weights.Elements(name, from, n)
-	return r.made(name, from, b, dtype, err)
+func (r *result) Elements(name string, from, n int64) ([]byte, error) {
+	b, _, err := r.weights.Elements(name, from, n)
+	if err != nil {
+		return nil, err
+	}
+	return r.exported(name, from, b)
 }
 
-// made makes of elements of a weight, from element from on, what is exported: its adapter merged, or its scale folded.
-func (r *result) made(name string, from int64, b []byte, dtype string, err error) ([]byte, string, error) {
-	if r.adapter == nil || err != nil {
-		return r.folded(name, b, err), dtype, err
+// exported makes of elements of a weight, from element from on, what is exported: its adapter merged, or its scale folded.
+func (r *result) exported(name string, from int64, b []byte) ([]byte, error) {
+	p, folds := r.folds[name]
+	if r.adapter == nil && !folds {
+		return b, nil
 	}
 	v := gpu.BytesFloat32(b, r.stage.DType)
 	shape, _ := r.weights.Shape(name)
-	err = r.adapter.Merge(name, shape, int(from), v)
-	return r.folded(name, gpu.Float32Bytes(v, r.stage.DType), err), dtype, err
-}
-
-func (r *result) folded(name string, b []byte, err error) []byte {
-	p, folds := r.folds[name]
-	if !folds || err != nil {
-		return b
+	if err := r.adapter.Merge(name, shape, int(from), v); err != nil {
+		return nil, err
 	}
-	v := gpu.BytesFloat32(b, r.stage.DType)
-	r.stage.Model.Fold(p, v, r.stage.DType)
-	return gpu.Float32Bytes(v, r.stage.DType)
+	if folds {
+		r.stage.Model.Fold(p, v, r.stage.DType)
+	}
+	return gpu.Float32Bytes(v, r.stage.DType), nil
 }
 
 // adapters opens the adapters that were merged into the weights, or are kept apart from them.
 func (r *result) adapters() (*checkpoint.File, error) {
-	name := checkpoint.MergedAdapterFile
-	if r.stage.KeepApart {
-		name = checkpoint.AdapterFile
-	}
-	path := filepath.Join(r.dir, name)
+	path := filepath.Join(r.dir, checkpoint.AdaptersIn(r.stage.KeepApart))
 	f, err := checkpoint.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%s is not there: an earlier stepflow made this result, and dropped the adapters once they were merged. "+
@@ -104,4 +97,25 @@ func (r *result) Close() error {
 		err = cmp.Or(r.kept.Close(), err)
 	}
 	return err
+}
+
+// tensorFile is a file of tensors.
+type tensorFile interface {
+	Pieces(name string, f func(b []byte, from int) error) error
+}
+
+// stored is a tensor that is written as it lies in a file, a piece at a time. from is its name there, and name the one by which flaw
+// tells of values that are not finite.
+func stored(ctx context.Context, f tensorFile, from, name string, t checkpoint.Tensor, flaw *forward.Flaw) checkpoint.Tensor {
+	t.Stream = func(w io.Writer) error {
+		return f.Pieces(from, func(b []byte, at int) error {
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			flaw.LookInto(name, t.Shape, at, b, t.DType)
+			_, err := w.Write(b)
+			return err
+		})
+	}
+	return t
 }

@@ -63,7 +63,7 @@ func TestResultIsFolded(t *testing.T) {
 		if err != nil || !bytes.Equal(got, want) {
 			t.Errorf("%s: %x, %v, not %x", p.Name, got, err, want)
 		}
-		if got, _, err := r.Elements(p.Name, 1, 2); err != nil || !bytes.Equal(got, want[2:6]) {
+		if got, err := r.Elements(p.Name, 1, 2); err != nil || !bytes.Equal(got, want[2:6]) {
 			t.Errorf("two elements of %s: %x, %v, not %x", p.Name, got, err, want[2:6])
 		}
 	}

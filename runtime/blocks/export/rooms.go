@@ -1,13 +1,8 @@
 package export
 
 import (
-	"context"
-	"io"
-
 	"stepflow/gpu"
 	"stepflow/runtime/blocks"
-	"stepflow/runtime/checkpoint"
-	"stepflow/runtime/forward"
 )
 
 var (
@@ -19,7 +14,7 @@ var (
 const smallFiles = 256 << 10
 
 // Rooms returns what the export writes beside what lies in its folder, which is replaced at the end.
-func (e *Export) Rooms(int) []blocks.Room {
+func (e *Export) Rooms() []blocks.Room {
 	if e.form == nil {
 		return nil
 	}
@@ -42,19 +37,3 @@ func (e *Export) Phases(int) []blocks.Phase {
 // pieces is what the pieces of a tensor take: a MiB as it is stored and as numbers, and of a GGUF file 2^20 numbers as they
 // are read, as numbers and as they are written.
 const pieces = 12 << 20
-
-// stored is a tensor that is written as it lies in a file, a piece at a time. as is its type, name what it is called when it
-// is not finite.
-func stored(ctx context.Context, f tensorFile, from, name string, t checkpoint.Tensor, flaw *forward.Flaw) checkpoint.Tensor {
-	t.Stream = func(w io.Writer) error {
-		return f.Pieces(from, func(b []byte, at int) error {
-			if ctx.Err() != nil {
-				return ctx.Err()
-			}
-			flaw.LookInto(name, t.Shape, at, b, t.DType)
-			_, err := w.Write(b)
-			return err
-		})
-	}
-	return t
-}

@@ -30,7 +30,7 @@ func (s *Stage) saved(result bool) int64 {
 
 // Rooms returns what the stage writes: checkpoints while it runs, those that keep leaves and one that is written beside
 // them, and the result.
-func (s *Stage) Rooms(int) []blocks.Room {
+func (s *Stage) Rooms() []blocks.Room {
 	r := blocks.Room{Folder: s.world.Folder(s.Addr)}
 	if s.Imported != nil {
 		r.Most = s.importedBytes()
