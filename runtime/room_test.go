@@ -9,7 +9,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -87,19 +86,22 @@ func TestRoomIsPlanned(t *testing.T) {
 		t.Fatalf("%d file systems", len(disks))
 	}
 	had := onDisk(dir)
-	var most atomic.Int64
-	done := make(chan bool)
+	var most int64
+	end, ended := make(chan bool), make(chan bool)
 	go func() {
-		defer close(done)
-		for ; most.Load() >= 0; time.Sleep(time.Millisecond) {
-			if n := onDisk(dir) - had; n > most.Load() {
-				most.CompareAndSwap(most.Load(), n)
+		defer close(ended)
+		for {
+			select {
+			case <-end:
+				return
+			case <-time.After(time.Millisecond):
+				most = max(most, onDisk(dir)-had)
 			}
 		}
 	}()
 	err := applyWith(t.Context(), p, apply.Options{Device: d})
-	seen := most.Swap(-1)
-	<-done
+	close(end)
+	<-ended
 	must(t, err)
 	between := func(what string, planned, measured int64, least, highest float64) {
 		t.Logf("%s: planned %.1f MB, measured %.1f MB", what, float64(planned)/1e6, float64(measured)/1e6)
@@ -107,9 +109,10 @@ func TestRoomIsPlanned(t *testing.T) {
 			t.Errorf("%s: planned %d, measured %d", what, planned, measured)
 		}
 	}
-	between("on disk at most", disks[0].Most, seen, 0.9, 1)
+	between("on disk at most", disks[0].Most, most, 0.9, 1)
 	between("on disk in the end", disks[0].Stays, onDisk(dir)-had, 0.99, 1.002)
-	between("memory of the host", host.Bytes, peakRSS(t), 0.6, 1)
+	// How much of twice what is alive the heap grows to is the collector's choice.
+	between("memory of the host", host.Bytes, peakRSS(t), 0.5, 1)
 	if left := planOf(t, dir); left.Host() != nil || len(left.Disks()) != 0 {
 		t.Errorf("nothing is left to run, and %v and %v are planned", left.Host(), left.Disks())
 	}
