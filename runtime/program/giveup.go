@@ -82,6 +82,31 @@ func (p *Programs) bytesBetween(s Stage, x Inference) (int64, error) {
 // Least is what a stage takes when all is given up that Compile may give up. Of two micro-batches that may take least it
 // stops at one within enough.
 func (p *Programs) Least(s *Stage, enough int64) (int64, error) {
+	least := int64(math.MaxInt64)
+	for _, c := range p.leasts(s) {
+		n, err := p.Bytes(&c)
+		if err != nil {
+			return 0, err
+		}
+		if least = min(least, n); least <= enough {
+			break
+		}
+	}
+	return least, nil
+}
+
+// Floor is less than Least, and takes less time: what a stage keeps of its parameters between steps. It is linear in the layers.
+func (p *Programs) Floor(s *Stage) (int64, error) {
+	list := p.leasts(s)
+	c := list[len(list)-1] // whose gradients are the narrowest
+	b := newStageBuilder(&c, p.caps)
+	b.declare()
+	return b.g.Kept(p.caps, gpu.RoleWeight, gpu.RoleGradient, gpu.RoleOptimizer, gpu.RoleAdapter), b.g.Err()
+}
+
+// leasts lists a stage as it may take least: with one sequence at a time, and where gradients are then added up in fp32, with the
+// fewest with which they are not.
+func (p *Programs) leasts(s *Stage) (list []Stage) {
 	c := *s
 	c.SumsInF32 = p.caps.SumsInF32()
 	micros := []int{1}
@@ -92,18 +117,11 @@ func (p *Programs) Least(s *Stage, enough int64) (int64, error) {
 		divisors := divisorsOf(s.Batch) // the first has wide gradients, this one has not
 		micros = append(micros, divisors[sort.Search(len(divisors), func(i int) bool { return s.Batch/divisors[i] <= bf16Additions })])
 	}
-	least := int64(math.MaxInt64)
 	for _, c.Micro = range micros {
 		c.Recompute, c.Chunk, c.Inference = len(c.Layers), min(leastChunk, c.Micro*c.Seq), s.Inference.least(&c)
-		n, err := p.Bytes(&c)
-		if err != nil {
-			return 0, err
-		}
-		if least = min(least, n); least <= enough {
-			break
-		}
+		list = append(list, c)
 	}
-	return least, nil
+	return list
 }
 
 // begin sets what a stage has before anything is given up.

@@ -114,11 +114,8 @@ const closely = 64
 func (q *search) operations(at shape, option int, limit, room int64) float64 {
 	c, layers := q.costs[lined{option, at.old == 0}], at.fresh+at.old
 	guess, err := q.guess(at, option)
-	switch {
-	case err != nil || guess > room:
+	if err != nil || guess > room {
 		return math.Inf(1)
-	case guess == 0:
-		return c.least(at, limit)
 	}
 	return c.with(at, limit, max(0, layers-int(min((room-guess)/c.layer, int64(layers)))))
 }
