@@ -42,9 +42,10 @@ type shape struct{ fresh, old int }
 type common struct {
 	spent int            // layers of the programs whose size was asked for
 	lines map[lined]line // of what stages take above their floors
+	again map[lined]again
 }
 
-func newCommon() *common { return &common{lines: map[lined]line{}} }
+func newCommon() *common { return &common{lines: map[lined]line{}, again: map[lined]again{}} }
 
 // known is what a search has found out.
 type known struct {
@@ -52,7 +53,7 @@ type known struct {
 	sizes        map[sized]int64     // what stages take at least
 	floors       map[lined]line      // of what they take more than
 	moved        map[lined]float64   // by how many bytes lines were moved
-	costs        map[lined]*costs    // bounds of operations
+	costs        map[lined]*costs    // bounds of operations, of the first option of those that are alike
 	done         map[settled]*chosen // stages with all that is chosen
 }
 
