@@ -75,6 +75,7 @@ func (g *guard) Value(ctx *hcl.EvalContext) (v cty.Value, diags hcl.Diagnostics)
 	if diags.HasErrors() {
 		if g.whole {
 			hideKeys(g, ctx, diags)
+			explainMinus(diags)
 		}
 		return v, diags
 	}

@@ -23,7 +23,7 @@ func (m *module) moduleRef(t hcl.Traversal) ([]reference, hcl.Diagnostics) {
 	if x == nil {
 		names := slices.Sorted(maps.Keys(m.callOf))
 		a := addr.Addr{Module: m.path, Kind: "module", Name: name}
-		return nil, hcl.Diagnostics{failure(at, "Unknown module", "There is no module %q.%s%s", name, Suggest(name, names),
+		return nil, hcl.Diagnostics{failure(at, "Unknown module", "There is no module %q.%s%s", name, nearest(name, names),
 			m.elsewhere(a))}
 	}
 	all := []reference{{x.all.addr, at}}
@@ -80,7 +80,7 @@ func (x *call) index(t hcl.Traversal) (i int, keyed bool) {
 // noOutput is the error of an output that a module does not have.
 func (m *module) noOutput(name string, at hcl.Range) *hcl.Diagnostic {
 	names := slices.Sorted(maps.Keys(m.outputOf))
-	hint := Suggest(name, names)
+	hint := nearest(name, names)
 	if len(names) == 0 {
 		hint = " It has none."
 	} else if hint == "" {

@@ -1,6 +1,7 @@
 package dsl
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"sort"
@@ -93,7 +94,7 @@ func refTo[T any](m *module, t hcl.Traversal, kind string, names map[string]T) (
 	a := addr.Addr{Module: m.path, Kind: t.RootName(), Name: stepName(t, 1)}
 	if _, ok := names[a.Name]; !ok {
 		return nil, hcl.Diagnostics{failure(t.SourceRange(), "Unknown "+kind, "There is no %s %q.%s%s",
-			kind, a.Name, Suggest(a.Name, slices.Sorted(maps.Keys(names))), m.elsewhere(a))}
+			kind, a.Name, nearest(a.Name, slices.Sorted(maps.Keys(names))), m.elsewhere(a))}
 	}
 	return []reference{{a, t.SourceRange()}}, nil
 }
@@ -106,7 +107,7 @@ func (m *module) blockRef(t hcl.Traversal) ([]reference, hcl.Diagnostics) {
 	case k == nil || k.NoLabel:
 		hint := insteadOf(root)
 		if hint == "" {
-			hint = Suggest(root, roots()) + " Values are var.NAME, local.NAME and blocks such as stage.NAME."
+			hint = cmp.Or(subtracted(root), Suggest(root, roots())) + " Values are var.NAME, local.NAME and blocks such as stage.NAME."
 		}
 		return nil, hcl.Diagnostics{failure(rng, "Unknown name", "There is no %q.%s", root, hint)}
 	case k.Name == "output":
@@ -188,7 +189,7 @@ func (b *Block) offers(name string, at hcl.Range) *hcl.Diagnostic {
 		return nil
 	}
 	return failure(at, "Unknown attribute", "%s offers no %q.%s It offers %s.",
-		b.Addr, name, Suggest(name, names), strings.Join(names, ", "))
+		b.Addr, name, nearest(name, names), strings.Join(names, ", "))
 }
 
 // checkFunctions reports calls of functions that don't exist, with a suggestion.

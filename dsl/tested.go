@@ -156,7 +156,7 @@ func (c *Config) checkTestName(f *TestFile, r *TestRun, t hcl.Traversal) hcl.Dia
 	if slices.Contains(before, name) {
 		return nil
 	}
-	hint := Suggest(name, before)
+	hint := nearest(name, before)
 	if hint == "" && len(before) > 0 {
 		hint = " Those are " + strings.Join(before, ", ") + "."
 	}

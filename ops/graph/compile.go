@@ -2,6 +2,7 @@ package graph
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"stepflow/gpu"
@@ -83,6 +84,16 @@ func Bytes(g *Graph, caps gpu.Caps) (int64, error) {
 	}
 	rewrite(g, caps)
 	return arena(g, caps), nil
+}
+
+// Kept is what the buffers of some roles take in the arena of the program that Compile would make.
+func (g *Graph) Kept(caps gpu.Caps, roles ...gpu.Role) (n int64) {
+	for _, l := range g.leaves {
+		if slices.Contains(roles, l.role) {
+			n = gpu.Sum(n, gpu.Align(l.node.types[0].Bytes(), caps.Alignment))
+		}
+	}
+	return n
 }
 
 // FLOPs counts what Program.FLOPs counts of the program that Compile would make for a device that asks for nothing, in

@@ -82,6 +82,31 @@ func (p *Programs) bytesBetween(s Stage, x Inference) (int64, error) {
 // Least is what a stage takes when all is given up that Compile may give up. Of two micro-batches that may take least it
 // stops at one within enough.
 func (p *Programs) Least(s *Stage, enough int64) (int64, error) {
+	least := int64(math.MaxInt64)
+	for _, c := range p.leasts(s) {
+		n, err := p.Bytes(&c)
+		if err != nil {
+			return 0, err
+		}
+		if least = min(least, n); least <= enough {
+			break
+		}
+	}
+	return least, nil
+}
+
+// Floor is less than Least, and takes less time: what a stage keeps of its parameters between steps. It is linear in the layers.
+func (p *Programs) Floor(s *Stage) (int64, error) {
+	list := p.leasts(s)
+	c := list[len(list)-1] // whose gradients are the narrowest
+	b := newStageBuilder(&c, p.caps)
+	b.declare()
+	return b.g.Kept(p.caps, gpu.RoleWeight, gpu.RoleGradient, gpu.RoleOptimizer, gpu.RoleAdapter), b.g.Err()
+}
+
+// leasts lists a stage as it may take least: with one sequence at a time, and where gradients are then added up in fp32, with the
+// fewest with which they are not.
+func (p *Programs) leasts(s *Stage) (list []Stage) {
 	c := *s
 	c.SumsInF32 = p.caps.SumsInF32()
 	micros := []int{1}
@@ -92,18 +117,11 @@ func (p *Programs) Least(s *Stage, enough int64) (int64, error) {
 		divisors := divisorsOf(s.Batch) // the first has wide gradients, this one has not
 		micros = append(micros, divisors[sort.Search(len(divisors), func(i int) bool { return s.Batch/divisors[i] <= bf16Additions })])
 	}
-	least := int64(math.MaxInt64)
 	for _, c.Micro = range micros {
 		c.Recompute, c.Chunk, c.Inference = len(c.Layers), min(leastChunk, c.Micro*c.Seq), s.Inference.least(&c)
-		n, err := p.Bytes(&c)
-		if err != nil {
-			return 0, err
-		}
-		if least = min(least, n); least <= enough {
-			break
-		}
+		list = append(list, c)
 	}
-	return least, nil
+	return list
 }
 
 // begin sets what a stage has before anything is given up.
@@ -126,13 +144,12 @@ func recomputed(checkpointing string, layers int) int {
 
 // giveUp sets what Compile says for a stage that does not fit as it begins, and reports whether it fits then.
 func (p *Programs) giveUp(s *Stage, checkpointing string) (bool, error) {
-	if ok, err := p.chunked(s); err != nil || ok {
-		return ok, err
-	}
 	if s.AutoMicro {
 		if ok, err := p.smaller(s); err != nil || ok {
 			return ok, err
 		}
+	} else if ok, err := p.chunked(s); err != nil || ok {
+		return ok, err
 	}
 	if checkpointing != "auto" {
 		return p.chunked(s)
@@ -159,13 +176,22 @@ func (p *Programs) smaller(s *Stage) (ok bool, err error) {
 	divisors := divisorsOf(s.Batch)
 	many := sort.Search(len(divisors), func(i int) bool { return s.Batch/divisors[i] <= bf16Additions })
 	for _, list := range [][]int{divisors[many:], divisors[:many]} {
-		i := sort.Search(len(list), func(i int) bool { // the first that does not fit
-			if err == nil {
-				s.Micro = list[i]
-				ok, err = p.chunked(s)
+		i := 0 // the first that does not fit
+		if len(list) > 0 {
+			s.Micro = list[0]
+			if ok, err = p.possible(s); err != nil {
+				return false, err
 			}
-			return err != nil || !ok
-		})
+		}
+		if ok {
+			i = 1 + sort.Search(len(list)-1, func(i int) bool {
+				if err == nil {
+					s.Micro = list[i+1]
+					ok, err = p.possible(s)
+				}
+				return err != nil || !ok
+			})
+		}
 		if err != nil {
 			return false, err
 		}
@@ -183,15 +209,18 @@ func (p *Programs) smaller(s *Stage) (ok bool, err error) {
 func (p *Programs) recompute(s *Stage) (bool, error) {
 	try := func(n int) (ok bool, bytes int64, err error) {
 		s.Recompute = n
-		if ok, err = p.chunked(s); err == nil {
+		if ok, err = p.possible(s); err == nil {
 			bytes, err = p.Bytes(s)
 		}
 		return ok, bytes, err
 	}
 	no, yes := 0, len(s.Layers) // so many are too few, so many do
 	ok, most, err := try(no)
-	if err != nil || ok {
-		return ok, err
+	if err != nil {
+		return false, err
+	}
+	if ok {
+		return p.chunked(s)
 	}
 	ok, least, err := try(yes)
 	if err != nil || !ok {
@@ -215,6 +244,16 @@ func (p *Programs) recompute(s *Stage) (bool, error) {
 	}
 	s.Recompute = yes
 	return p.chunked(s)
+}
+
+// possible reports whether a stage fits with some number of rows of logits, and sets one of them, or the least.
+func (p *Programs) possible(s *Stage) (bool, error) {
+	if !s.SumsInF32 {
+		return p.chunked(s)
+	}
+	s.Chunk = min(leastChunk, ChunkRows(p.caps, s.Micro*s.Seq, s.Model.VocabSize)) // fewer rows never take more
+	n, err := p.Bytes(s)
+	return err == nil && n <= p.caps.Memory, err
 }
 
 // chunked sets as many rows of logits as help and fit, the least where none fit, and reports whether they do.

@@ -146,9 +146,13 @@ type stageBuilder struct {
 	merged    map[string]peft.Merged // by the id of the weight
 }
 
+func newStageBuilder(s *Stage, caps gpu.Caps) *stageBuilder {
+	return &stageBuilder{builder: newBuilder(s.All(), s.DType, s.Stored, widened(s.Model, s.Adapters, caps)), s: s}
+}
+
 // StageGraph is what the program of a stage computes on a device with these capabilities; errors are the graph's.
 func StageGraph(s *Stage, caps gpu.Caps) *graph.Graph {
-	b := &stageBuilder{builder: newBuilder(s.All(), s.DType, s.Stored, widened(s.Model, s.Adapters, caps)), s: s}
+	b := newStageBuilder(s, caps)
 	b.declare()
 	if b.g.Err() != nil {
 		return b.g

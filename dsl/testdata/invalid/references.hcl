@@ -11,5 +11,9 @@ locals {
   h = each.key      # ERROR: Unknown name
   i = data.text.d.rowz # ERROR: Unknown attribute
   j = var.tokens
+  k = var.tokens-1     # ERROR: Unknown variable
+  l = local.a-1        # ERROR: Unknown local value
+  m = data.text.d.rows-1 # ERROR: Unknown attribute
+  n = [for x in [1] : x-1] # ERROR: Unknown name
 }
 data "text" "d" { source = "x" }

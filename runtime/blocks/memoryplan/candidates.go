@@ -28,7 +28,7 @@ type candidate struct {
 func searches(p *blocks.Planned, d *dsl.Decoded, target *model.Model) (list []candidate, diags hcl.Diagnostics) {
 	base := search{programs: p.World.Programs.On(0), model: target.Model, dtype: program.Precisions[d.Str("precision")],
 		seq: d.Int("sequence_length"), batch: d.Int("batch_size"), method: bounded, position: cmp.Or(d.Str("position"), "upper"),
-		room: growth.Gaps, spent: new(int)}
+		room: growth.Gaps, common: newCommon()}
 	if d.Str("growth") == "any" {
 		base.method, base.room = "stack", growth.Unbounded
 	}
@@ -40,12 +40,12 @@ func searches(p *blocks.Planned, d *dsl.Decoded, target *model.Model) (list []ca
 	if diags.HasErrors() {
 		return nil, diags
 	}
+	if base.options, diags = optionsOf(&base, d); diags.HasErrors() {
+		return nil, diags
+	}
 	for _, r := range rules {
 		q := base
 		q.rule = r.rule
-		if q.options, diags = optionsOf(&q, d); diags.HasErrors() {
-			return nil, diags
-		}
 		q.begin()
 		r.search = &q
 		list = append(list, r.candidate)
@@ -76,13 +76,14 @@ func rulesOf(p *blocks.Planned, d *dsl.Decoded, target *model.Model) (list []rul
 			list = append(list, rule{candidate{optimizer: i, name: name}, own})
 			return
 		}
-		for n, word := range types {
+		for _, word := range types {
 			x, keeps := optim.Optimizer(optim.AdamW{StateDType: word}), true
 			if o != nil {
 				x, keeps = o.Keeping(word)
 			}
-			if !keeps && n > 0 { // it has only one
-				continue
+			if !keeps {
+				list = append(list, rule{candidate{optimizer: i, name: name}, own})
+				break
 			}
 			list = append(list, rule{candidate{optimizer: i, stateDType: word, name: fmt.Sprintf("%s with moments in %s", name, word)}, x})
 		}

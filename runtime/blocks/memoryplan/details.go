@@ -57,9 +57,10 @@ func (m *Split) Details(_, _ bool) (list []blocks.Line) {
 	line("run", "%s tokens, %sFLOP%s", words.Count(x.Tokens), words.Count(x.FLOPs), x.takes.Time("FLOP/s", "the last stage like it"))
 	switch {
 	case x.Objective == "time" && x.Gap > 0:
-		line("search", "ended early: another split into %d stages may have fewer operations, by %.2f %% at most", len(x.Stages), 100*x.Gap)
+		line("search", "ended early: another split into %s may have fewer operations, by %.2f %% at most", words.Plural(len(x.Stages), "stage"),
+			100*x.Gap)
 	case x.Objective == "time":
-		line("search", "complete: no other split into %d stages has fewer operations", len(x.Stages))
+		line("search", "complete: no other split into %s has fewer operations", words.Plural(len(x.Stages), "stage"))
 	}
 	return list
 }

@@ -22,16 +22,24 @@ type found struct {
 // search finds the best plan. It has the fewest stages, or as many as asked for; among the optimizers with which so few are
 // enough, it is the best by the objective, or the first of equals. It is nil if nothing fits.
 func (x *Device) search(stages int) (best *found, err error) {
-	var bestScore float64
-	order, err := x.order()
+	list, err := x.prospects(stages)
 	if err != nil {
 		return nil, err
 	}
-	for _, i := range order {
-		q := x.rules[i].search
-		most := 0
+	var score, unknown float64
+	end := x.rules[0].common.spent + x.timed
+	unknown = math.Inf(1) // the least score that a search may have missed which ended early
+	for _, p := range list {
+		q, most := x.rules[p.rule].search, 0
 		if best != nil {
 			most = len(best.split)
+			if p.stages > most || p.stages == most && (p.score > score || p.score == score && p.rule > best.rule) {
+				continue
+			}
+			if x.Objective == "time" && q.common.spent > end {
+				unknown = min(unknown, p.score)
+				continue
+			}
 		}
 		split, _, err := q.largest(x.Limit, stages, most)
 		if err != nil {
@@ -40,26 +48,38 @@ func (x *Device) search(stages int) (best *found, err error) {
 		if split == nil {
 			continue
 		}
-		f, score := &found{rule: i, split: split, limit: x.Limit}, 0.0
+		if best != nil && len(split) < most {
+			best, unknown = nil, math.Inf(1)
+		}
+		f, s := &found{rule: p.rule, split: split, limit: x.Limit}, 0.0
 		switch x.Objective {
 		case "memory":
 			f.split, f.limit, err = q.smallest(split)
-			score = float64(f.limit)
+			s = float64(f.limit)
 		case "time":
-			f.split, f.gap, score, err = q.quickest(x.Limit, split, x.timed)
+			enough := math.Inf(1)
+			if best != nil {
+				enough = score
+			}
+			var bound float64
+			f.split, s, bound, err = q.quickest(x.Limit, split, enough, end)
+			if bound < s {
+				unknown = min(unknown, bound)
+			}
 		default:
-			score = loss(q.meanSize(split), x.Tokens)
+			s = loss(q.meanSize(split), x.Tokens)
 		}
 		if err != nil {
 			return nil, err
 		}
-		if best == nil || len(split) < len(best.split) || score < bestScore || score == bestScore && i < best.rule {
-			best, bestScore = f, score
+		if best == nil || s < score || s == score && p.rule < best.rule {
+			best, score = f, s
 		}
 	}
 	if best == nil {
 		return nil, nil
 	}
+	best.gap = max(0, score/unknown-1)
 	best.stages, err = x.rules[best.rule].settle(best.split, best.limit, x.Objective == "time")
 	if err == nil && best.stages == nil {
 		err = fmt.Errorf("a stage of the split %v, which was to fit, does not", best.split)
@@ -67,22 +87,44 @@ func (x *Device) search(stages int) (best *found, err error) {
 	return best, err
 }
 
-// order lists the candidates, first those that are guessed to need the fewest stages: the others are given up once they need more.
-func (x *Device) order() (list []int, err error) {
-	stages := make([]int, len(x.rules))
-	for i, q := range x.rules {
-		if list = append(list, i); len(x.rules) == 1 {
+// prospect is what may be hoped for with a candidate: no plan with it has fewer stages, and none with so many a lower score.
+type prospect struct {
+	rule, stages int
+	score        float64
+}
+
+// prospects lists the candidates with which something may fit, the most hopeful first: once something is found that is as good as
+// what may be hoped for with the others, they are given up.
+func (x *Device) prospects(stages int) (list []prospect, err error) {
+	for i, c := range x.rules {
+		split, err := c.hopeful(x.Limit, stages)
+		if err != nil {
+			return nil, err
+		}
+		if split == nil {
 			continue
 		}
-		for n := 0; n < q.model.NumHiddenLayers; stages[i]++ {
-			add, err := q.guessMost(n, q.space(n), x.Limit)
+		p := prospect{rule: i, stages: len(split)}
+		switch x.Objective {
+		case "memory":
+			_, peak, err := c.guessSplit(len(split), c.atLeast)
 			if err != nil {
 				return nil, err
 			}
-			n += max(min(add, q.space(n)), 1)
+			p.score = float64(peak)
+		case "time":
+			_, p.score, err = c.shortest(len(split), x.Limit, c.leastOperations)
+		default:
+			p.score = loss(c.meanSize(split), x.Tokens)
 		}
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, p)
 	}
-	slices.SortStableFunc(list, func(a, b int) int { return cmp.Compare(stages[a], stages[b]) })
+	slices.SortStableFunc(list, func(a, b prospect) int {
+		return cmp.Or(cmp.Compare(a.stages, b.stages), cmp.Compare(a.score, b.score))
+	})
 	return list, nil
 }
 

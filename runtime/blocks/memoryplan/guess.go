@@ -6,11 +6,75 @@ import (
 	"stepflow/ops/growth"
 )
 
-// line guesses the size of a stage: a constant for what is outside the layers, and some bytes for each new layer and each old
-// one. Every size that is computed shifts it. A guess is believed only if it is far above a limit; see far.
-type line struct {
-	rest, fresh, old float64
-	off              float64 // what it was shifted by
+// line is a number of bytes that grows with the layers: some outside them, and some for each new layer and each old one.
+type line struct{ rest, fresh, old float64 }
+
+func (l line) at(s shape) float64 {
+	return l.rest + l.fresh*float64(s.fresh) + l.old*float64(s.old)
+}
+
+// samples are the stages that a line is drawn through, first ones and others.
+var samples = map[bool][3]shape{true: {{1, 0}, {2, 0}, {3, 0}}, false: {{1, 2}, {1, 3}, {2, 3}}}
+
+// draw draws a line through the sizes of samples.
+func draw(first bool, size func(at shape) (int64, error)) (l line, err error) {
+	var n [3]float64
+	for i, at := range samples[first] {
+		bytes, err := size(at)
+		if err != nil {
+			return l, err
+		}
+		n[i] = float64(bytes)
+	}
+	l = line{fresh: n[2] - n[1], old: n[1] - n[0]}
+	if first {
+		l.old = 0
+	}
+	l.rest = n[2] - l.at(samples[first][2])
+	return l, nil
+}
+
+// bytesOf rounds what a line says.
+func bytesOf(n float64) int64 { return int64(min(n, math.MaxInt64/4)) }
+
+// floor returns what a stage takes more than with an option: what it keeps of its parameters.
+func (q *search) floor(at shape, option int) (int64, error) {
+	l, err := q.floorLine(lined{option, at.old == 0})
+	return bytesOf(l.at(at)), err
+}
+
+func (q *search) floorLine(key lined) (l line, err error) {
+	l, ok := q.floors[key]
+	if ok {
+		return l, nil
+	}
+	l, err = draw(key.first, func(at shape) (int64, error) {
+		s, err := q.alone(at, key.option)
+		if err != nil {
+			return 0, err
+		}
+		return q.programs.Floor(s)
+	})
+	q.floors[key] = l
+	return l, err
+}
+
+// leastGuessed is the number of layers from which on sizes of a model are guessed: with fewer, they are computed as quickly.
+const leastGuessed = 6
+
+// guess returns a guess of what a stage takes with an option, at least its floor. A guess is believed only if it is far above a
+// limit; see far.
+func (q *search) guess(at shape, option int) (int64, error) {
+	if n, ok := q.sizes[sized{at, option}]; ok {
+		return n, nil
+	}
+	key := lined{option, at.old == 0}
+	floor, err := q.floorLine(key)
+	if err != nil {
+		return 0, err
+	}
+	above, err := q.above(key)
+	return bytesOf(floor.at(at) + max(0, above.at(at))), err
 }
 
 // margin is the share of a limit, 1/margin, by which a guess must miss it to be believed.
@@ -19,91 +83,196 @@ const margin = 8
 // far reports whether a guess is so much above a limit that the size is.
 func far(guess, limit int64) bool { return guess > limit && guess-limit > limit/margin }
 
-func (l *line) at(s shape) float64 {
-	return l.rest + l.fresh*float64(s.fresh) + l.old*float64(s.old) + l.off
-}
+// believed is the least size that a stage may have by a guess.
+func believed(guess int64) int64 { return guess - guess/(margin+1) }
 
-// shift moves the line so that it passes through a size that was computed.
-func (l *line) shift(s shape, size int64) {
-	if l != nil {
-		l.off += float64(size) - l.at(s)
-	}
-}
-
-// samples are the stages that a line is drawn through, first ones and others.
-var samples = map[bool][3]shape{true: {{1, 0}, {2, 0}, {3, 0}}, false: {{1, 2}, {1, 3}, {2, 3}}}
-
-// leastGuessed is the number of layers from which on sizes of a model are guessed: with fewer, they are computed as quickly.
-const leastGuessed = 6
-
-// guess returns a guess of what a stage takes with an option; 0, for unknown, with a model of few layers.
-func (q *search) guess(at shape, option int) (int64, error) {
-	if n, ok := q.sizes[sized{at, option}]; ok {
-		return n, nil
-	}
+// above guesses what stages take above their floors. It hardly depends on the optimizer, so that the searches of a plan share a line,
+// and each of them moves it so that it passes through the last size that it has computed.
+func (q *search) above(key lined) (l line, err error) {
 	if q.model.NumHiddenLayers < leastGuessed {
-		return 0, nil
-	}
-	l, err := q.line(lined{option, at.old == 0})
-	if err != nil {
-		return 0, err
-	}
-	return int64(l.at(at)), nil
-}
-
-// line returns the line of an option.
-func (q *search) line(key lined) (*line, error) {
-	if l, ok := q.lines[key]; ok {
 		return l, nil
 	}
-	var n [3]float64
-	for i, at := range samples[key.first] {
-		size, err := q.size(at, key.option)
+	l, ok := q.common.lines[key]
+	if !ok {
+		l, err = draw(key.first, func(at shape) (int64, error) {
+			n, err := q.size(at, key.option)
+			if err != nil {
+				return 0, err
+			}
+			floor, err := q.floor(at, key.option)
+			return n - floor, err
+		})
 		if err != nil {
-			return nil, err
+			return l, err
 		}
-		n[i] = float64(size)
+		q.common.lines[key], q.moved[key] = l, 0
 	}
-	l := &line{fresh: n[2] - n[1], old: n[1] - n[0]}
-	if key.first {
-		l.old = 0
+	by, ok := q.moved[key]
+	if !ok {
+		if by, err = q.movedLike(key); err != nil {
+			return l, err
+		}
+		q.moved[key] = by
 	}
-	l.rest = n[2] - l.at(samples[key.first][2])
-	q.lines[key] = l
+	l.rest += by
 	return l, nil
+}
+
+// movedLike returns by how much the search moved the line of an option with the same update. If there is none, it computes a size.
+func (q *search) movedLike(key lined) (float64, error) {
+	for i, o := range q.options {
+		if by, ok := q.moved[lined{i, key.first}]; ok && o.fused == q.options[key.option].fused {
+			return by, nil
+		}
+	}
+	_, err := q.size(samples[key.first][2], key.option)
+	return q.moved[key], err
+}
+
+// move notes a size that was computed.
+func (q *search) move(at shape, option int, size int64) error {
+	key := lined{option, at.old == 0}
+	l, ok := q.common.lines[key]
+	if !ok {
+		return nil
+	}
+	floor, err := q.floor(at, option)
+	q.moved[key] = float64(size-floor) - l.at(at)
+	return err
 }
 
 // guessMost guesses how many layers a stage may add within a limit.
 func (q *search) guessMost(old, bound int, limit int64) (int, error) {
+	if q.model.NumHiddenLayers < leastGuessed {
+		return bound, nil
+	}
 	most := 0
 	for _, i := range q.choices(old) {
-		if q.model.NumHiddenLayers < leastGuessed {
-			return bound, nil
-		}
-		l, err := q.line(lined{i, old == 0})
+		key := lined{i, old == 0}
+		floor, err := q.floorLine(key)
 		if err != nil {
 			return 0, err
 		}
-		if room := (float64(limit) - l.at(shape{0, old})) / max(l.fresh, 1); room > float64(most) {
+		above, err := q.above(key)
+		if err != nil {
+			return 0, err
+		}
+		none := shape{0, old}
+		if room := (float64(limit) - floor.at(none) - above.at(none)) / max(floor.fresh+above.fresh, 1); room > float64(most) {
 			most = int(min(room, float64(bound)))
 		}
 	}
 	return most, nil
 }
 
-// guessSplit guesses the split into so many stages whose largest stage is the smallest.
-func (q *search) guessSplit(stages int) ([]int, bool) {
-	if q.model.NumHiddenLayers < leastGuessed {
-		return nil, false
+// mayFit reports whether a stage fits a limit with an option, as far as is known without its size.
+func (q *search) mayFit(at shape, option int, limit int64) (bool, error) {
+	if floor, err := q.floor(at, option); err != nil || floor > limit {
+		return false, err
 	}
-	split, _, err := growth.Partition(q.model.NumHiddenLayers, stages, func(fresh, old int) int64 {
-		least, at := int64(math.MaxInt64), shape{fresh, old}
-		for _, i := range q.choices(old) {
-			if l := q.lines[lined{i, old == 0}]; l != nil {
-				least = min(least, int64(l.at(at)))
+	if n, ok := q.sizes[sized{at, option}]; ok {
+		return n <= limit, nil
+	}
+	guess, err := q.guess(at, option)
+	return !far(guess, limit), err
+}
+
+// atLeast returns what a stage takes at least with any option, as far as is known without its size.
+func (q *search) atLeast(at shape) (least int64, err error) {
+	least = math.MaxInt64
+	for _, i := range q.choices(at.old) {
+		n, ok := q.sizes[sized{at, i}]
+		if !ok {
+			guess, err := q.guess(at, i)
+			if err != nil {
+				return 0, err
+			}
+			if n, err = q.floor(at, i); err != nil {
+				return 0, err
+			}
+			n = max(n, believed(guess))
+		}
+		least = min(least, n)
+	}
+	return least, nil
+}
+
+// leastGuess guesses what a stage takes at least with any option.
+func (q *search) leastGuess(at shape) (least int64, err error) {
+	least = math.MaxInt64
+	for _, i := range q.choices(at.old) {
+		n, err := q.guess(at, i)
+		if err != nil {
+			return 0, err
+		}
+		least = min(least, n)
+	}
+	return least, nil
+}
+
+// hopeful splits the layers like largest, with each stage as large as may fit: no split that fits has fewer stages, or more
+// layers after any of so many stages. It is nil if there is none.
+func (q *search) hopeful(limit int64, stages int) (split []int, err error) {
+	layers := q.model.NumHiddenLayers
+	for n := 0; n < layers; {
+		room := q.space(n)
+		if stages > 0 {
+			room = min(room, layers-n-(stages-len(split)-1))
+		}
+		add := 0
+		for lo, hi := 1, room; lo <= hi && err == nil; {
+			mid := lo + (hi-lo)/2
+			var ok bool
+			if ok, err = q.anyMayFit(shape{mid, n}, limit); ok {
+				add, lo = mid, mid+1
+			} else {
+				hi = mid - 1
 			}
 		}
-		return least
-	}, q.room)
-	return split, err == nil
+		if err != nil || add < 1 || stages > 0 && len(split) == stages {
+			return nil, err
+		}
+		split, n = append(split, add), n+add
+	}
+	if stages > 0 && len(split) != stages {
+		return nil, nil
+	}
+	return split, nil
+}
+
+func (q *search) anyMayFit(at shape, limit int64) (bool, error) {
+	for _, i := range q.choices(at.old) {
+		if ok, err := q.mayFit(at, i, limit); ok || err != nil {
+			return ok, err
+		}
+	}
+	return false, nil
+}
+
+// guessSplit splits the layers into so many stages, or any number of them for 0, so that the largest is the smallest by what size says
+// of each. It is nil if there is no such split.
+func (q *search) guessSplit(stages int, size func(shape) (int64, error)) (split []int, peak int64, err error) {
+	known := map[shape]int64{}
+	cost := func(fresh, old int) int64 {
+		at := shape{fresh, old}
+		n, ok := known[at]
+		if !ok {
+			var failed error
+			if n, failed = size(at); failed != nil {
+				err, n = failed, math.MaxInt64
+			}
+			known[at] = n
+		}
+		return n
+	}
+	layers := q.model.NumHiddenLayers
+	if stages == 0 {
+		split, peak, _ = growth.Fewest(layers, 0, cost, q.room)
+		return split, peak, err
+	}
+	split, peak, impossible := growth.Partition(layers, stages, cost, q.room)
+	if impossible != nil {
+		return nil, 0, err
+	}
+	return split, peak, err
 }

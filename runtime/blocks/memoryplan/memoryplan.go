@@ -116,9 +116,9 @@ func plan(_ context.Context, p *blocks.Planned, d *dsl.Decoded) (map[string]cty.
 	if d.Bool("layers_only") {
 		cost = layersOnly
 	}
-	room := growth.Room(growth.Unbounded)
-	if d.Str("growth") == bounded {
-		room = growth.Gaps
+	room := roomOf(d)
+	if diags := stagesOf(d, layers); diags.HasErrors() {
+		return nil, diags
 	}
 	m := &Split{Vanilla: cost(layers, 0), LayersVanilla: layersOnly(layers, 0)}
 	var err error

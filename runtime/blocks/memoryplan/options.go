@@ -49,13 +49,18 @@ func freezesOf(d *dsl.Decoded) (lists [][]string) {
 	return lists
 }
 
+// storedOf are the types in which stages may store frozen projections.
+func storedOf(d *dsl.Decoded) []string {
+	if list := d.Strs("frozen_dtypes"); len(list) > 0 {
+		return list
+	}
+	return []string{cmp.Or(d.Str("frozen_dtype"), "none")}
+}
+
 // optionsOf are the ways in which a stage may freeze, store and update weights, the preferred one first, without those that
 // stages cannot have.
 func optionsOf(q *search, d *dsl.Decoded) (list []option, diags hcl.Diagnostics) {
-	stored := d.Strs("frozen_dtypes")
-	if len(stored) == 0 {
-		stored = []string{cmp.Or(d.Str("frozen_dtype"), "none")}
-	}
+	stored := storedOf(d)
 	ways := d.Strs("updates")
 	if len(ways) == 0 {
 		ways = updates[:1]

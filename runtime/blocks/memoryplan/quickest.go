@@ -13,12 +13,12 @@ const likely = 3
 
 // quickest searches for the split with the fewest operations: the shortest path from no layers to all of them, where each stage is
 // a step as long as its operations. Of a stage that is not settled, only the least length is known. The path that is the shortest
-// by these lengths is settled, which may make it longer, until none is shorter than the best one that is settled.
+// by these lengths is settled, which may make it longer, until none is shorter than the best one that is settled, or than enough.
 //
-// least are the operations of the best split, and gap is by which share another may have fewer, 0 if none has. The search ends
-// early once it has asked for the sizes of programs with most layers.
-func (q *search) quickest(limit int64, largest []int, most int) (best []int, gap, least float64, err error) {
-	stages, start := len(largest), *q.spent
+// least are the operations of the best split. No split has fewer than bound, which is less than the lower one of least and enough only if the search ended early: once all searches
+// have asked for the sizes of programs with most layers.
+func (q *search) quickest(limit int64, largest []int, enough float64, most int) (best []int, least, bound float64, err error) {
+	stages := len(largest)
 	best, least = largest, math.Inf(1)
 	settle := func(split []int) error {
 		n, err := q.work(split, limit)
@@ -43,11 +43,11 @@ func (q *search) quickest(limit int64, largest []int, most int) (best []int, gap
 			}
 		}
 		split, bound, err := q.shortest(stages, limit, q.leastOperations)
-		if err != nil || split == nil || bound >= least {
-			return best, 0, least, err
+		if err != nil || split == nil || bound >= min(least, enough) {
+			return best, least, least, err
 		}
-		if *q.spent-start > most {
-			return best, least/bound - 1, least, nil
+		if q.common.spent > most {
+			return best, least, bound, nil
 		}
 		if err := settle(split); err != nil {
 			return nil, 0, 0, err

@@ -1,8 +1,10 @@
 package memoryplan
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"stepflow/dsl"
@@ -29,8 +31,7 @@ func (x *Device) refuse(d *dsl.Decoded) (string, error) {
 		return "", err
 	}
 	if near == nil {
-		return text + fmt.Sprintf(" With any memory there is none: a stage adds at least one layer, and with growth = %q "+
-			"at most one between two. Change stages, which may be up to %d.", bounded, layers), nil
+		return text, nil
 	}
 	text += fmt.Sprintf(" The nearest takes %s (%d bytes), %s too much: layers %v, with %s.", dsl.FormatBytes(near.peak), near.peak,
 		dsl.FormatBytes(near.peak-x.Limit), near.split, near.how)
@@ -46,7 +47,20 @@ type near struct {
 
 // nearest finds the split of the smallest peak, of all optimizers, into so many stages, or into any number of them.
 func (x *Device) nearest(stages int) (best *near, err error) {
-	for _, q := range x.rules {
+	bounds := make([]int64, len(x.rules))
+	order := make([]int, len(x.rules))
+	for i, q := range x.rules {
+		if _, bounds[i], err = q.guessSplit(stages, q.atLeast); err != nil {
+			return nil, err
+		}
+		order[i] = i
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(bounds[a], bounds[b]) })
+	for _, i := range order {
+		if best != nil && bounds[i] >= best.peak {
+			break
+		}
+		q := x.rules[i]
 		split, peak, err := q.nearest(stages)
 		if err != nil {
 			return nil, err

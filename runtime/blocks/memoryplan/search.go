@@ -30,7 +30,7 @@ type search struct {
 	position  string
 	room      growth.Room
 	options   []option // what may be chosen from, the preferred one first
-	spent     *int     // layers of the programs whose size was asked for, of all searches of a plan
+	common    *common  // what all searches of a plan know
 
 	known // what was found out
 }
@@ -38,12 +38,22 @@ type search struct {
 // shape is a stage: the layers that it adds, and those that it adds them to.
 type shape struct{ fresh, old int }
 
+// common is what the searches of a plan know, each of which has an optimizer of its own.
+type common struct {
+	spent int            // layers of the programs whose size was asked for
+	lines map[lined]line // of what stages take above their floors
+	again map[lined]again
+}
+
+func newCommon() *common { return &common{lines: map[lined]line{}, again: map[lined]again{}} }
+
 // known is what a search has found out.
 type known struct {
 	first, later []int               // options of a first stage, which freezes nothing, and of others
 	sizes        map[sized]int64     // what stages take at least
-	lines        map[lined]*line     // by which those sizes are guessed
-	costs        map[lined]*costs    // bounds of operations
+	floors       map[lined]line      // of what they take more than
+	moved        map[lined]float64   // by how many bytes lines were moved
+	costs        map[lined]*costs    // bounds of operations, of the first option of those that are alike
 	done         map[settled]*chosen // stages with all that is chosen
 }
 
@@ -61,7 +71,8 @@ type lined struct {
 
 // begin prepares for a search.
 func (q *search) begin() {
-	q.sizes, q.lines, q.costs, q.done = map[sized]int64{}, map[lined]*line{}, map[lined]*costs{}, map[settled]*chosen{}
+	q.sizes, q.floors, q.moved = map[sized]int64{}, map[lined]line{}, map[lined]float64{}
+	q.costs, q.done = map[lined]*costs{}, map[settled]*chosen{}
 	for i, o := range q.options {
 		q.later = append(q.later, i)
 		if !slices.ContainsFunc(q.options[:i], func(x option) bool { return x.fused == o.fused }) {
@@ -79,7 +90,7 @@ var errEndless = errors.New("the search would take too long: let the block choos
 
 // spend counts the layers of programs.
 func (q *search) spend(layers int) error {
-	if *q.spent += layers; *q.spent > mostSpent {
+	if q.common.spent += layers; q.common.spent > mostSpent {
 		return errEndless
 	}
 	return nil
@@ -153,8 +164,7 @@ func (q *search) size(at shape, option int) (int64, error) {
 		return 0, err
 	}
 	q.sizes[key] = n
-	q.lines[lined{option, at.old == 0}].shift(at, n)
-	return n, nil
+	return n, q.move(at, option, n)
 }
 
 // byGuess lists the options of a stage with the guesses of its size, the smallest first.
@@ -180,6 +190,9 @@ func (q *search) bytes(at shape) (int64, error) {
 		if far(guesses[i], least) {
 			break
 		}
+		if floor, err := q.floor(at, i); err != nil || floor >= least {
+			continue
+		}
 		n, err := q.size(at, i)
 		if err != nil {
 			return 0, err
@@ -197,6 +210,14 @@ func (q *search) within(at shape, limit int64) (ok bool, over int64, err error) 
 		return false, 0, err
 	}
 	for _, i := range list {
+		floor, err := q.floor(at, i)
+		if err != nil {
+			return false, 0, err
+		}
+		if floor > limit {
+			over = min(over, floor)
+			continue
+		}
 		if far(guesses[i], limit) {
 			over = min(over, limit+limit/margin/2)
 			break

@@ -24,7 +24,7 @@ func searchOf(caps gpu.Caps, layers int, options ...option) *search {
 	q := &search{programs: program.NewPrograms(caps).On(0), model: m, dtype: gpu.BF16, seq: 128, batch: 4, options: options,
 		spec: &peft.Spec{Method: "lora", R: 4, Alpha: 4, TargetModules: []string{"all-linear"}, MergeRounding: "stochastic"},
 		rule: optim.AdamW{Beta1: 0.9, Beta2: 0.95, Eps: 1e-8, MaxGradNorm: 1}, method: "interpolation", position: "upper",
-		room: growth.Gaps, spent: new(int)}
+		room: growth.Gaps, common: newCommon()}
 	q.begin()
 	return q
 }
@@ -165,8 +165,9 @@ func TestQuickestIsQuickest(t *testing.T) {
 			settled := map[shape]float64{}
 			largest, _, err := q.largest(limit, 0, 0)
 			must(t, err)
-			got, gap, _, err := q.quickest(limit, largest, mostTimed)
+			got, least, bound, err := q.quickest(limit, largest, math.Inf(1), mostTimed)
 			must(t, err)
+			gap := least - bound
 			operations, err := q.work(got, limit)
 			must(t, err)
 			want, split := math.Inf(1), []int(nil)
@@ -273,7 +274,7 @@ func (c chosen) oldLayers() int {
 // TestSearchIsBounded: what would take too long is an error.
 func TestSearchIsBounded(t *testing.T) {
 	q := searchOf(cuda.PlanCaps("card", 1<<40), 7, bothWays...)
-	*q.spent = mostSpent
+	q.common.spent = mostSpent
 	if _, _, err := q.largest(1<<20, 0, 0); err == nil {
 		t.Error("the search goes on")
 	}

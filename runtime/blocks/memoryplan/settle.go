@@ -146,10 +146,8 @@ func (q *search) leanest(at shape, options []int, limit int64) (*chosen, error) 
 	if c != nil {
 		n.recompute = c.Fit.Recompute
 	}
-	for _, i := range options {
-		k := q.costs[lined{i, at.old == 0}]
-		k.needs = append(k.needs, n)
-	}
+	k := q.costs[lined{q.group(least), at.old == 0}]
+	k.needs = append(k.needs, n)
 	for _, i := range options {
 		if c == nil || i == least {
 			break

@@ -10,7 +10,9 @@ import (
 
 	"stepflow/dsl"
 	"stepflow/dsl/addr"
+	"stepflow/ops/growth"
 	"stepflow/ops/optim"
+	"stepflow/runtime/blocks"
 	"stepflow/runtime/blocks/optimizer"
 	"stepflow/runtime/compatibility"
 	"stepflow/runtime/program"
@@ -25,30 +27,112 @@ func sound(_ addr.Addr, d *dsl.Decoded) hcl.Diagnostics {
 		return hcl.Diagnostics{d.Error("stages", "Stages or budget", "Give exactly one of stages and budget; or give "+
 			"device_memory, with or without stages.")}
 	}
-	return append(soundDevice(d), soundTogether(d)...)
+	return slices.Concat(soundDevice(d), soundUpdates(d), soundFrozen(d), soundStages(d))
 }
 
-// soundTogether refuses what the stages of the plan could not combine: each update that it may choose must suit each optimizer.
-func soundTogether(d *dsl.Decoded) (diags hcl.Diagnostics) {
+// soundUpdates refuses updates that do not suit each optimizer.
+func soundUpdates(d *dsl.Decoded) (diags hcl.Diagnostics) {
 	s := compatibility.Setup{"update": d.Strs("updates"), "optimizer": optimizer.Types(d, "optimizer")}
 	for _, x := range d.List("alternative") {
 		s["optimizer"] = append(s["optimizer"], optimizer.Types(x, "optimizer")...)
 	}
-	if x := d.Str("frozen_dtype"); x != d.Str("precision") {
-		s["frozen_dtype"] = []string{x}
-	}
-	if ref, _, ok := d.Ref("peft"); ok {
-		s["adapter"] = []string{ref.Type}
-	}
-	at := map[string]string{"update": "updates"} // attributes of other names than a stage's
 	for _, x := range s.Refused() {
-		attr, ok := at[x.At]
-		if !ok {
-			attr = x.At
-		}
-		diags = append(diags, d.Error(attr, x.Title, x.Text))
+		diags = append(diags, d.Error("updates", x.Title, x.Text))
 	}
 	return diags
+}
+
+// soundFrozen refuses what stages may freeze, and how they may store that, if none of it goes together.
+func soundFrozen(d *dsl.Decoded) hcl.Diagnostics {
+	for _, attr := range []string{"freezes", "frozen_dtypes", "frozen_dtype", "precision", "peft"} {
+		if d.Has(attr) && !d.Known(attr) {
+			return nil
+		}
+	}
+	var first *compatibility.Refusal
+	for _, freeze := range freezesOf(d) {
+		for _, word := range storedOf(d) {
+			x := together(d, freeze, word)
+			if x == nil {
+				return nil
+			}
+			if first == nil {
+				first = x
+			}
+		}
+	}
+	attr := "peft"
+	for _, name := range []string{"frozen_dtypes", "frozen_dtype", "freezes"} {
+		if d.Given(name) {
+			attr = name
+			break
+		}
+	}
+	return hcl.Diagnostics{d.Error(attr, first.Title, first.Text)}
+}
+
+// together returns why a stage cannot freeze something and store it in a type; nil if it can.
+func together(d *dsl.Decoded, freeze []string, stored string) *compatibility.Refusal {
+	no := func(title, text string) *compatibility.Refusal {
+		return &compatibility.Refusal{Rule: &compatibility.Rule{Title: title}, Text: text}
+	}
+	s := compatibility.Setup{}
+	narrow := stored != "none" && stored != d.Str("precision")
+	if narrow {
+		s["frozen_dtype"] = []string{stored}
+	}
+	ref, _, adapts := d.Ref("peft")
+	if adapts {
+		s["adapter"] = []string{ref.Type}
+	}
+	if list := s.Refused(); len(list) > 0 {
+		return &list[0]
+	}
+	layers := slices.Contains(freeze, "inherited")
+	switch {
+	case narrow && !layers:
+		return no("Nothing to store", fmt.Sprintf("%s is for the projections of frozen layers, and freezes has no list with \"inherited\".",
+			stored))
+	case adapts && !layers && !adaptsHead(d, freeze):
+		return no("Adapters without a place", "Adapters sit on frozen projections, and freezes has no list with \"inherited\".")
+	}
+	return nil
+}
+
+// adaptsHead reports whether adapters may sit on a frozen head.
+func adaptsHead(d *dsl.Decoded, freeze []string) bool {
+	x := d.Referred("peft")
+	return slices.Contains(freeze, "lm_head") &&
+		(x == nil || slices.ContainsFunc(x.Strs("target_modules"), func(t string) bool { return t != "all-linear" }))
+}
+
+// soundStages refuses more stages than a model can be grown in.
+func soundStages(d *dsl.Decoded) hcl.Diagnostics {
+	m := d.Referred("model")
+	if m == nil || !m.Known("num_hidden_layers") || !d.Known("stages") {
+		return nil
+	}
+	return stagesOf(d, m.Int("num_hidden_layers"))
+}
+
+// stagesOf refuses more stages than a model of so many layers can be grown in.
+func stagesOf(d *dsl.Decoded, layers int) hcl.Diagnostics {
+	if !d.Has("stages") {
+		return nil
+	}
+	_, _, err := growth.Partition(layers, d.Int("stages"), func(int, int) int64 { return 0 }, roomOf(d))
+	if err != nil {
+		return blocks.Problem(d, "stages", "Impossible split", err)
+	}
+	return nil
+}
+
+// roomOf is how many layers a stage may add.
+func roomOf(d *dsl.Decoded) growth.Room {
+	if d.Str("growth") == bounded {
+		return growth.Gaps
+	}
+	return growth.Unbounded
 }
 
 // soundDevice checks the attributes of a plan for a device.
@@ -92,7 +176,25 @@ func soundDevice(d *dsl.Decoded) (diags hcl.Diagnostics) {
 		diags = append(diags, d.Error("frozen_dtypes", "Two types of frozen weights", "frozen_dtype is one type, and frozen_dtypes "+
 			"are those that the plan may choose from. Leave one of them out."))
 	}
+	if d.Given("state_dtypes") {
+		diags = append(diags, soundStates(d)...)
+	}
+	if batch, seq := d.Int("batch_size"), d.Int("sequence_length"); batch > 0 && seq > 0 {
+		diags = append(diags, blocks.TooManyTokens(d, batch, seq)...)
+	}
 	return append(diags, soundFreezes(d)...)
+}
+
+// soundStates refuses to choose what moments are kept in if all optimizers say it themselves, or have none.
+func soundStates(d *dsl.Decoded) hcl.Diagnostics {
+	for _, x := range append([]*dsl.Decoded{d}, d.List("alternative")...) {
+		if open, known := optimizer.LeavesOpen(x, "optimizer"); open || !known || !x.Has("optimizer") {
+			return nil
+		}
+	}
+	return hcl.Diagnostics{d.Error("state_dtypes", "Nothing to choose", "state_dtypes is for optimizers that have moments and leave "+
+		"state_dtype out, and none of the plan's is one. Leave state_dtype out of an optimizer that the plan names, or leave "+
+		"state_dtypes out.")}
 }
 
 // soundFreezes checks what may be frozen.

@@ -77,16 +77,11 @@ func (q *search) smallest(split []int) ([]int, int64, error) {
 	if err != nil {
 		return nil, 0, err
 	}
-	better := func(limit int64) (found bool, over int64, err error) {
-		list, over, err := q.largest(limit, len(split), 0)
-		if err != nil || list == nil {
-			return false, over, err
-		}
-		split = list
-		high, err = q.peak(split)
-		return true, over, err
+	guess, _, err := q.guessSplit(len(split), q.leastGuess)
+	if err != nil {
+		return nil, 0, err
 	}
-	if guess, ok := q.guessSplit(len(split)); ok {
+	if guess != nil {
 		n, err := q.peak(guess)
 		if err != nil {
 			return nil, 0, err
@@ -95,47 +90,29 @@ func (q *search) smallest(split []int) ([]int, int64, error) {
 			split, high = guess, n
 		}
 	}
-	low := int64(0)
-	for tries := 0; low < high; tries++ {
-		mid := low + (high-low)/2
-		if tries < 4 { // the guess is likely the best already
-			mid = high - 1
-		}
-		ok, over, err := better(mid)
-		switch {
-		case err != nil:
-			return nil, 0, err
-		case !ok:
-			low = max(mid+1, min(over, high))
-		}
-	}
-	return split, high, nil
+	return q.shrink(split, high, len(split))
 }
 
-// nearest finds the split of the smallest peak. The limit is doubled until some split fits, and then halved between those
-// that fit and those that do not.
+// nearest returns the least limit within which the layers can be split, and the split that they then have; nil if there is none.
 func (q *search) nearest(stages int) (split []int, peak int64, err error) {
-	whole, err := q.bytes(shape{1, 0})
+	if split, _, err = q.guessSplit(stages, q.leastGuess); err != nil || split == nil {
+		return nil, 0, err
+	}
+	high, err := q.peak(split)
 	if err != nil {
 		return nil, 0, err
 	}
-	low, high := int64(0), whole
-	for ; split == nil; high *= 2 {
-		if high > math.MaxInt64/4 {
-			return nil, 0, nil
-		}
-		if split, _, err = q.largest(high, stages, 0); err != nil {
-			return nil, 0, err
-		}
-		if split == nil {
-			low = high + 1
-		}
-	}
-	if high, err = q.peak(split); err != nil {
-		return nil, 0, err
-	}
-	for low < high {
+	return q.shrink(split, high, stages)
+}
+
+// shrink lowers the peak of a split, into so many stages or any number of them for 0, until there is none with a lower one.
+func (q *search) shrink(split []int, high int64, stages int) ([]int, int64, error) {
+	low := int64(0)
+	for tries := 0; low < high; tries++ {
 		mid := low + (high-low)/2
+		if tries < 4 { // the split is likely the best already
+			mid = high - 1
+		}
 		list, over, err := q.largest(mid, stages, 0)
 		if err != nil {
 			return nil, 0, err

@@ -29,14 +29,17 @@ var groups = []struct {
 	{"norms", []ops.Kind{ops.KindNorm, ops.KindBias}},
 }
 
+// naming lists the attributes that name optimizers.
+var naming = []string{"others", "embeddings", "lm_head", "norms"}
+
 // Optimizer is a planned optimizer block.
 type Optimizer struct {
 	Rule optim.Optimizer
 	with func(stateDType string) (rule optim.Optimizer, keeps bool)
 }
 
-// Keeping returns the rule with its moments kept in another type, those of the optimizers that it names too; keeps is false
-// if none of them has a state_dtype.
+// Keeping returns the rule with its moments kept in another type, those of the optimizers that it names too, where their blocks
+// leave state_dtype open; keeps is false if none does.
 func (o *Optimizer) Keeping(stateDType string) (rule optim.Optimizer, keeps bool) {
 	return o.with(stateDType)
 }
@@ -53,7 +56,7 @@ func sound(_ addr.Addr, d *dsl.Decoded) (diags hcl.Diagnostics) {
 			"betas takes two numbers from 0 up to, not including, 1, such as [0.9, 0.95].")}
 	}
 	is := compatibility.Setup{"state_dtype": {d.Str("state_dtype")}}
-	if d.Known("beta1") && d.Float("beta1") == 0 {
+	if hasNoMoments(d) {
 		is["beta1"] = []string{compatibility.Nothing}
 	}
 	for _, x := range is.Refused() {
@@ -62,10 +65,36 @@ func sound(_ addr.Addr, d *dsl.Decoded) (diags hcl.Diagnostics) {
 	return diags
 }
 
+// hasNoMoments reports whether a block is of a type that keeps moments only with a beta1, and has none.
+func hasNoMoments(d *dsl.Decoded) bool { return d.Known("beta1") && d.Float("beta1") == 0 }
+
+// leavesOpen reports whether a block has moments and does not say what they are kept in.
+func leavesOpen(d *dsl.Decoded) bool {
+	return d.Has("state_dtype") && !d.Given("state_dtype") && !hasNoMoments(d)
+}
+
+// LeavesOpen reports whether the optimizer that an attribute of a block names, or one that it names itself, has moments and does not
+// say what they are kept in. known is false if that is not known before the pipeline is.
+func LeavesOpen(d *dsl.Decoded, attr string) (open, known bool) {
+	if !d.Has(attr) {
+		return false, true
+	}
+	x := d.Referred(attr)
+	if x == nil {
+		return false, false
+	}
+	open, known = leavesOpen(x), true
+	for _, other := range naming {
+		o, k := LeavesOpen(x, other)
+		open, known = open || o, known && k
+	}
+	return open, known
+}
+
 func plan(_ context.Context, p *blocks.Planned, d *dsl.Decoded) (map[string]cty.Value, hcl.Diagnostics) {
 	rule := makeRule(p, d, func(o *Optimizer) optim.Optimizer { return o.Rule })
 	p.Block = &Optimizer{rule, func(word string) (optim.Optimizer, bool) {
-		keeps := d.Has("state_dtype")
+		keeps := leavesOpen(d)
 		as := d
 		if keeps {
 			as = d.With("state_dtype", cty.StringVal(word))
