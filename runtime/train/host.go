@@ -49,6 +49,19 @@ func Phases(s *program.Stage, from int) []program.Phase {
 	return []program.Phase{begin, save}
 }
 
+// Restoring is what loading the best checkpoint takes at the end, when all of the arena has been used.
+func Restoring(s *program.Stage) program.Phase {
+	t := planned(s)
+	p := program.Phase{Doing: "restoring the best", Arena: s.Program.ArenaBytes}
+	for _, x := range s.All() {
+		p.Heap = max(p.Heap, t.restoreBytes(x))
+	}
+	for _, x := range t.firstTensors() {
+		p.Held += x.Bytes()
+	}
+	return p
+}
+
 // The functions below say what one tensor takes on the host while it passes through, in bytes that are alive at a time. A value
 // is a []float32.
 
