@@ -64,6 +64,12 @@ func NewCheck(tok *tokenizer.Tokenizer) *Check {
 	return &Check{tok: tok, words: of(), tokens: of()}
 }
 
+// CheckBytes is what a Check of documents of so many tokens takes in memory at most.
+func CheckBytes(tokens int64) int64 {
+	const kinds, first = 2, 8
+	return kinds * (ngram.Bytes(tokens) + first*min(tokens, ngram.MostGrams))
+}
+
 // Text adds a text that is measured, such as a question with its answer, and where it lies. It reports whether more may
 // follow: all texts are added before the first is looked for.
 func (k *Check) Text(text string, place fmt.Stringer) (more bool, err error) {

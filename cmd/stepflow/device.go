@@ -94,6 +94,7 @@ func (a *app) machine() *plan.Machine {
 	}
 	m := &plan.Machine{Free: durable.Free}
 	m.Memory, m.Available = cpu.Memory()
+	m.Swap = cpu.Swap()
 	return m
 }
 

@@ -89,6 +89,14 @@ func (x *Index) add(hash uint64, length int) {
 	x.grams = append(x.grams, x.slots[at].gram-1)
 }
 
+// Bytes is what an index of so many n-grams takes at most, while its table grows.
+func Bytes(grams int64) int64 {
+	grams = min(max(grams, 1), MostGrams)
+	slots := int64(1) << bits.Len64(uint64(2*grams-1))
+	const slot, gram = 16, 5 // gram with what a slice that grows has to spare
+	return slots*(slot+1)*3/2 + grams*gram
+}
+
 // find is the slot of a hash, or the empty one where it would be.
 func (x *Index) find(hash uint64) int {
 	mask := len(x.slots) - 1

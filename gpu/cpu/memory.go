@@ -9,9 +9,43 @@ import (
 	"strings"
 )
 
-// Memory returns how many bytes of memory the machine has, or its container's limit where that is less, and how many of
-// them a new process can have without swapping. What cannot be read is 0.
-func Memory() (total, available int64) { return memoryIn("/") }
+// Memory returns how many bytes of memory the machine has, or the limit of its container or of this process where that is less,
+// and how many of them a new process can have without swapping. What cannot be read is 0.
+func Memory() (total, available int64) {
+	total, available = memoryIn("/")
+	if limit := processLimit(); limit > 0 {
+		least(&total, limit)
+		least(&available, limit)
+	}
+	return total, available
+}
+
+// Swap returns how many bytes of other memory the system may move to a disk for this process; what cannot be read is 0.
+func Swap() int64 { return swapIn("/") }
+
+// swapIn is Swap with the system's files below root.
+func swapIn(root string) int64 {
+	n := field(filepath.Join(root, "proc/meminfo"), "SwapTotal: %d kB") << 10
+	for _, g := range controlGroups(root) {
+		switch most := readNumber(filepath.Join(g, "memory.swap.max")); {
+		case most >= 0:
+			n = min(n, most)
+		default: // version 1 has a limit for both
+			both, memory := readNumber(filepath.Join(g, "memory.memsw.limit_in_bytes")), readNumber(filepath.Join(g, "memory.limit_in_bytes"))
+			if both >= 0 && memory >= 0 {
+				n = min(n, max(0, both-memory))
+			}
+		}
+	}
+	return n
+}
+
+// least lowers a number that is known to a limit; one that is not known becomes the limit.
+func least(n *int64, limit int64) {
+	if *n == 0 || limit < *n {
+		*n = limit
+	}
+}
 
 func totalMemory() int64 {
 	total, _ := Memory()
@@ -22,21 +56,26 @@ func totalMemory() int64 {
 func memoryIn(root string) (total, available int64) {
 	info := filepath.Join(root, "proc/meminfo")
 	total, available = field(info, "MemTotal: %d kB")<<10, field(info, "MemAvailable: %d kB")<<10
-	least := func(n *int64, limit int64) {
-		if *n == 0 || limit < *n {
-			*n = limit
-		}
-	}
 	for _, g := range controlGroups(root) {
 		limit := readNumber(filepath.Join(g, "memory.max"), filepath.Join(g, "memory.limit_in_bytes"))
-		if limit <= 0 {
-			continue
+		if limit > 0 {
+			least(&total, limit)
 		}
-		least(&total, limit)
-		if used := readNumber(filepath.Join(g, "memory.current"), filepath.Join(g, "memory.usage_in_bytes")); used > 0 {
+		if high := readNumber(filepath.Join(g, "memory.high")); high > 0 && (limit <= 0 || high < limit) {
+			limit = high // beyond it, processes are slowed down until they hardly run
+		}
+		if used := readNumber(filepath.Join(g, "memory.current"), filepath.Join(g, "memory.usage_in_bytes")); limit > 0 && used > 0 {
 			// Files that were not used lately are cached as long as nobody needs their room.
-			least(&available, max(1, limit-used+field(filepath.Join(g, "memory.stat"), "inactive_file %d")))
+			stat := filepath.Join(g, "memory.stat")
+			cached := field(stat, "total_inactive_file %d") // version 1: with those of groups below
+			if cached == 0 {
+				cached = field(stat, "inactive_file %d")
+			}
+			least(&available, max(1, limit-used+cached))
 		}
+	}
+	if total > 0 && available > total { // of which nothing is used yet
+		available = total
 	}
 	return total, available
 }

@@ -1,6 +1,7 @@
 package growth
 
 import (
+	"context"
 	"fmt"
 	"slices"
 
@@ -54,13 +55,13 @@ func (m Model) tooMany() error {
 type reader func(ops.Param) ([]float32, error)
 
 // solve finds the orders, one kind of parts after the other: heads are in place when their channels are compared.
-func (a *alignment) solve(read reader) error {
+func (a *alignment) solve(ctx context.Context, read reader) error {
 	if a.orders != nil {
 		return nil
 	}
 	var orders [][]int
 	for _, parts := range a.parts {
-		order, err := a.order(parts, orders, read)
+		order, err := a.order(ctx, parts, orders, read)
 		if err != nil {
 			return err
 		}
@@ -70,9 +71,27 @@ func (a *alignment) solve(read reader) error {
 	return nil
 }
 
+// bytes returns what solve takes at most, in bytes: the costs of all groups of one kind of parts, both layers' values of a parameter,
+// those of the lower one before they were in order, and a group of each; and assign's lists.
+func (a *alignment) bytes() (most int64) {
+	const float, lists = 4, 8 * 8
+	for _, parts := range a.parts {
+		n, groups := int64(parts.Count), int64(parts.Groups)
+		costs := float * groups * n * n
+		for _, name := range slices.Concat(parts.Rows, parts.Cols) {
+			if p, ok := a.lower[name]; ok {
+				value := float * p.Elems()
+				most = max(most, costs+2*value+max(value, 2*value/groups))
+			}
+		}
+		most = max(most, costs+lists*n)
+	}
+	return most
+}
+
 // order finds the order of one kind of parts, where those before it have theirs. The squared distance of two parts is what
 // their norms add up to, whatever the order, less twice their product.
-func (a *alignment) order(parts ops.Parts, before [][]int, read reader) (order []int, err error) {
+func (a *alignment) order(ctx context.Context, parts ops.Parts, before [][]int, read reader) (order []int, err error) {
 	n := parts.Count
 	costs := make([][]float32, parts.Groups) // of a group: [part of the upper layer, part of the lower one]
 	for g := range costs {
@@ -93,14 +112,21 @@ func (a *alignment) order(parts ops.Parts, before [][]int, read reader) (order [
 			return nil, err
 		}
 		for g := range costs {
-			subtractProducts(costs[g], parts.Group(name, p.Shape, upper, g), parts.Group(name, p.Shape, lower, g), n)
+			err := subtractProducts(ctx, costs[g], parts.Group(name, p.Shape, upper, g), parts.Group(name, p.Shape, lower, g), n)
+			if err != nil {
+				return nil, err
+			}
 		}
 	}
 	for _, cost := range costs {
 		if slices.ContainsFunc(cost, func(x float32) bool { return x-x != 0 }) {
 			return nil, fmt.Errorf("layer %d or %d has weights that are not finite", a.layer, a.layer+1)
 		}
-		order = append(order, assign(cost, n)...)
+		of, err := assign(ctx, cost, n)
+		if err != nil {
+			return nil, err
+		}
+		order = append(order, of...)
 	}
 	return order, nil
 }

@@ -26,7 +26,10 @@ func TestAssign(t *testing.T) {
 			}
 			best := math.Inf(1)
 			each(n, func(order []int) { best = min(best, sum(order)) })
-			got := assign(cost, n)
+			got, err := assign(t.Context(), cost, n)
+			if err != nil {
+				t.Fatal(err)
+			}
 			if sorted := slices.Sorted(slices.Values(got)); sorted[0] != 0 || sorted[n-1] != n-1 || len(slices.Compact(sorted)) != n {
 				t.Fatalf("%v is no permutation", got)
 			}
@@ -74,10 +77,14 @@ func BenchmarkAlign(b *testing.B) {
 			for range b.N {
 				gain := make([]float32, x.neurons*x.neurons)
 				began := time.Now()
-				subtractProducts(gain, upper, lower, x.neurons)
+				if err := subtractProducts(b.Context(), gain, upper, lower, x.neurons); err != nil {
+					b.Fatal(err)
+				}
 				b.ReportMetric(2*float64(len(gain))*float64(x.hidden)/time.Since(began).Seconds()/1e9, "GFLOP/s")
 				began = time.Now()
-				assign(gain, x.neurons)
+				if _, err := assign(b.Context(), gain, x.neurons); err != nil {
+					b.Fatal(err)
+				}
 				b.ReportMetric(time.Since(began).Seconds(), "assign-s")
 			}
 		})

@@ -1,14 +1,15 @@
 package growth
 
 import (
+	"context"
 	"math"
 	"slices"
 )
 
 // assign returns for each row of cost [n, n] a column of its own, with the least sum of costs: the exact optimal transport
 // between n equal masses. It grows an assignment by shortest augmenting paths (Jonker and Volgenant 1987, in the form of Crouse
-// 2016), in n³ steps at most.
-func assign(cost []float32, n int) []int {
+// 2016), in n³ steps at most. It ends with ctx.
+func assign(ctx context.Context, cost []float32, n int) ([]int, error) {
 	u, v := make([]float64, n), make([]float64, n)  // the dual: cost[i][j] - u[i] - v[j] is never below 0
 	column := slices.Repeat([]int{-1}, n)           // of a row
 	row := slices.Clone(column)                     // of a column
@@ -17,6 +18,9 @@ func assign(cost []float32, n int) []int {
 	reached := make([]int, 0, n)                    // columns that are
 	reduce(cost, n, v)
 	for first := range n {
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
 		rest = rest[:n]
 		for j := range rest {
 			rest[j], far[j] = j, math.Inf(1)
@@ -61,7 +65,7 @@ func assign(cost []float32, n int) []int {
 			}
 		}
 	}
-	return column
+	return column, nil
 }
 
 // reduce begins the dual of the columns with their least costs, so that the first paths are short.

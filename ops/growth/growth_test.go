@@ -154,7 +154,7 @@ func TestOldTensorsStay(t *testing.T) {
 				continue
 			}
 			kept++
-			got, err := m.Value(p, read)
+			got, err := m.Value(t.Context(), p, read)
 			state, err2 := m.State(p, read)
 			n := m.Updates(p, updates)
 			if err != nil || err2 != nil || !sameBits(got, want) || !sameBits(state, want) || n != updates[p.ID] {
@@ -202,7 +202,7 @@ func TestNewTensors(t *testing.T) {
 					want[i] += float32(f.Weight) * x
 				}
 			}
-			got, err := m.Value(p, read)
+			got, err := m.Value(t.Context(), p, read)
 			state, err2 := m.State(p, read)
 			if err != nil || err2 != nil || !sameBits(got, want) || state != nil || sum != 1 {
 				t.Fatalf("%+v: %s is %v, want %v of weights %g; its state is %v", spec, p.ID, got, want, sum, state)
@@ -256,7 +256,7 @@ func TestWeightsOfZeroAreNotRead(t *testing.T) {
 		if p.Layer != 1 {
 			continue
 		}
-		_, err := m.Value(p, func(o ops.Param) ([]float32, error) {
+		_, err := m.Value(t.Context(), p, func(o ops.Param) ([]float32, error) {
 			if strings.HasPrefix(o.ID, "a/") {
 				t.Errorf("%s reads %s", p.ID, o.ID)
 			}

@@ -1,6 +1,7 @@
 package growth
 
 import (
+	"context"
 	"fmt"
 
 	"stepflow/ops"
@@ -110,12 +111,12 @@ func (r Range) check(axis string, o ops.Param, at, old, grown int) error {
 	return nil
 }
 
-// Value computes a parameter of the larger model, row-major; read returns a parameter of the smaller one.
-func (m Map) Value(p ops.Param, read func(old ops.Param) ([]float32, error)) ([]float32, error) {
+// Value computes a parameter of the larger model, row-major; read returns a parameter of the smaller one. It ends with ctx.
+func (m Map) Value(ctx context.Context, p ops.Param, read func(old ops.Param) ([]float32, error)) ([]float32, error) {
 	r := m.Rules[p.ID]
 	for _, t := range r.Terms {
 		if t.order != nil {
-			if err := t.order.solve(read); err != nil {
+			if err := t.order.solve(ctx, read); err != nil {
 				return nil, fmt.Errorf("growing %s: %w", p.Name, err)
 			}
 		}
@@ -177,6 +178,37 @@ func (t Term) add(v, x []float32, width, rows, cols int) {
 			to[i] += w * from[i]
 		}
 	}
+}
+
+// Solves returns the layer of the smaller model whose parts Value brings into the order of those of the layer above, which may take
+// minutes; ok is false if that is done, or not needed.
+func (m Map) Solves(p ops.Param) (layer int, ok bool) {
+	for _, t := range m.Rules[p.ID].Terms {
+		if t.order != nil && t.order.orders == nil {
+			return t.order.layer, true
+		}
+	}
+	return 0, false
+}
+
+// ValueBytes returns what Value takes at most, in bytes: the value, a parameter of the smaller model, and the same in another order;
+// or what finding that order takes.
+func (m Map) ValueBytes(p ops.Param) int64 {
+	const float = 4
+	r, value := m.Rules[p.ID], float*p.Elems()
+	if r.Fresh || r.keeps(p.ID) {
+		return value
+	}
+	most := value
+	for _, t := range r.Terms {
+		from := float * m.old[t.From].Elems()
+		if t.order == nil {
+			most = max(most, value+from)
+		} else {
+			most = max(most, value+2*from, t.order.bytes())
+		}
+	}
+	return most
 }
 
 // Unchanged reports whether a parameter of the larger model has the bits of the old one.

@@ -43,7 +43,7 @@ func TestWidth(t *testing.T) {
 	m.Config = Config{"hidden_size": 12}
 	value := map[string][]float32{}
 	for _, p := range grown {
-		if value[p.ID], err = m.Value(p, counting); err != nil || int64(len(value[p.ID])) != p.Elems() {
+		if value[p.ID], err = m.Value(t.Context(), p, counting); err != nil || int64(len(value[p.ID])) != p.Elems() {
 			t.Fatalf("%s is %v, %v", p.ID, value[p.ID], err)
 		}
 	}
@@ -135,11 +135,11 @@ func TestReading(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = m.Value(p, func(ops.Param) ([]float32, error) { return nil, lost })
+	_, err = m.Value(t.Context(), p, func(ops.Param) ([]float32, error) { return nil, lost })
 	if !errors.Is(err, lost) || !strings.Contains(err.Error(), "growing a") {
 		t.Errorf("the error is %v", err)
 	}
-	if _, err := m.Value(p, func(ops.Param) ([]float32, error) { return []float32{1}, nil }); err == nil {
+	if _, err := m.Value(t.Context(), p, func(ops.Param) ([]float32, error) { return []float32{1}, nil }); err == nil {
 		t.Error("a tensor of 1 value is taken for one of 2")
 	}
 }

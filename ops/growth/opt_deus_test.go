@@ -1,7 +1,9 @@
 package growth_test
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"math"
 	"math/rand/v2"
 	"os"
@@ -41,7 +43,7 @@ func grown(t *testing.T, m arch.Model, two, states layers) (layer, state map[str
 			continue
 		}
 		name := strings.TrimPrefix(p.Name, arch.LayerPrefix(1))
-		if layer[name], err = g.Value(p, read(two)); err == nil && states != nil {
+		if layer[name], err = g.Value(t.Context(), p, read(two)); err == nil && states != nil {
 			state[name], err = g.State(p, read(states))
 		}
 		if err != nil {
@@ -147,5 +149,35 @@ func TestOptDeusRefuses(t *testing.T) {
 	if _, _, err := grown(t, m, layers{{}, {}}, nil); err == nil ||
 		!strings.Contains(err.Error(), "at most 16384: mlp.gate_proj.weight has 16385") {
 		t.Error(err)
+	}
+}
+
+// TestOptDeusEndsWithItsContext, and says before what it is about to do and what memory that takes.
+func TestOptDeusEndsWithItsContext(t *testing.T) {
+	m := gqa()
+	g, err := growth.Spec{Method: "opt_deus", Layers: 1, Position: "upper", Mix: 0.5}.Map(growth.Model{
+		Layers: []string{"a", "b"}, Params: m.Declare([]string{"a", "b"}), Prefix: "n", Parts: m.Parts(),
+		Declare: func(c growth.Config, ids []string) []ops.Param { return m.With(c).Declare(ids) }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	zeros := func(p ops.Param) ([]float32, error) { return make([]float32, p.Shape.Elems()), nil }
+	for _, p := range g.Params {
+		layer, solves := g.Solves(p)
+		if solves != (p.Layer == 1) || layer != 0 {
+			t.Errorf("%s: layer %d is brought into order, %t", p.Name, layer, solves)
+		}
+		if !solves {
+			continue
+		}
+		// The most is taken by 6 heads in 2 groups, or by 11 neurons with 8 weights each: 11² costs and four times the weights.
+		if n := g.ValueBytes(p); n < 4*(11*11+4*8*11) || n > 2*4*(11*11+4*8*11) {
+			t.Errorf("%s takes %d bytes", p.Name, n)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if _, err := g.Value(ctx, p, zeros); !errors.Is(err, context.Canceled) {
+			t.Errorf("%s is made though nobody wants it any more: %v", p.Name, err)
+		}
 	}
 }

@@ -1,14 +1,15 @@
 package growth
 
 import (
+	"context"
 	"runtime"
 	"sync"
 	"sync/atomic"
 )
 
 // subtractProducts subtracts a bᵀ from c [n, n], for a and b of n rows. Each element is summed up in one order, however many
-// processors there are.
-func subtractProducts(c, a, b []float32, n int) {
+// processors there are. It ends with ctx.
+func subtractProducts(ctx context.Context, c, a, b []float32, n int) error {
 	const block = 64 // rows of a that stay in a cache while those of b go by
 	var at atomic.Int64
 	var wait sync.WaitGroup
@@ -17,6 +18,9 @@ func subtractProducts(c, a, b []float32, n int) {
 			for lo := int(at.Add(block)) - block; lo < n; lo = int(at.Add(block)) - block {
 				hi := min(lo+block, n)
 				for j := 0; j < n; j += 4 {
+					if ctx.Err() != nil {
+						return
+					}
 					for i := lo; i < hi; i += 2 {
 						if i+2 > hi || j+4 > n {
 							products(c, a, b, n, i, min(i+2, hi), j, min(j+4, n))
@@ -29,6 +33,7 @@ func subtractProducts(c, a, b []float32, n int) {
 		})
 	}
 	wait.Wait()
+	return ctx.Err()
 }
 
 // products subtracts the products of rows i to i1 of a with rows j to j1 of b.

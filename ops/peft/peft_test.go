@@ -1,7 +1,10 @@
 package peft
 
 import (
+	"context"
+	"errors"
 	"math"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -142,7 +145,7 @@ func TestSingular(t *testing.T) {
 				}
 				AddProduct(w, x, y, 1, 1, c.in)
 			}
-			da, ub, err := s.Singular(a, w, 3)
+			da, ub, err := s.Singular(t.Context(), a, w, 3)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -174,5 +177,45 @@ func TestSingular(t *testing.T) {
 				t.Errorf("the adapter of a matrix of zeros cannot learn: |A| = %g, |B| = %g", norm(da), norm(ub))
 			}
 		}
+	}
+}
+
+// TestSingularTakesWhatItSays: all that Singular allocates is alive until it has ended, but for what a search begins with.
+func TestSingularTakesWhatItSays(t *testing.T) {
+	for _, c := range []struct {
+		out, in int
+		init    string
+		least   float64
+	}{{300, 200, "pissa", 0.94}, {200, 900, "pissa", 0.94}, {300, 300, "pissa_niter_0", 0.84}, {200, 500, "pissa_niter_0", 0.84}} {
+		s := Spec{R: 8, Alpha: 8, Init: c.init}
+		p := ops.Param{ID: "w", Name: "w.weight", Shape: []int{c.out, c.in}, Kind: ops.KindLinear}
+		down, up := Shapes(p.Shape, s.R)
+		a := Adapter{Target: p, A: ops.Param{ID: "a", Shape: down}, B: ops.Param{ID: "b", Shape: up}}
+		w, r := make([]float32, c.out*c.in), ops.Rand(1, "w")
+		for i := range w {
+			w[i] = float32(r.NormFloat64())
+		}
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		if _, _, err := s.Singular(t.Context(), a, w, 3); err != nil {
+			t.Fatal(err)
+		}
+		runtime.ReadMemStats(&after)
+		took, says := float64(after.TotalAlloc-before.TotalAlloc), float64(s.SingularBytes(c.out, c.in))
+		if share := says / took; share < c.least || share > 1.1 {
+			t.Errorf("%v by %s: says %.0f bytes, allocates %.0f", p.Shape, c.init, says, took)
+		}
+	}
+}
+
+func TestSingularEndsWithItsContext(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	s := Spec{R: 4, Alpha: 8, Init: "pissa"}
+	p := ops.Param{ID: "w", Name: "w.weight", Shape: []int{400, 400}, Kind: ops.KindLinear}
+	down, up := Shapes(p.Shape, s.R)
+	a := Adapter{Target: p, A: ops.Param{ID: "a", Shape: down}, B: ops.Param{ID: "b", Shape: up}}
+	if _, _, err := s.Singular(ctx, a, make([]float32, 400*400), 3); !errors.Is(err, context.Canceled) {
+		t.Errorf("a search that is over before it begins: %v", err)
 	}
 }

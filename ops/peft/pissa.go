@@ -1,6 +1,7 @@
 package peft
 
 import (
+	"context"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -8,6 +9,7 @@ import (
 	"strings"
 
 	"gonum.org/v1/gonum/blas/blas64"
+	"gonum.org/v1/gonum/lapack"
 	"gonum.org/v1/gonum/lapack/lapack64"
 	"gonum.org/v1/gonum/mat"
 
@@ -56,8 +58,26 @@ func (s Spec) Exact() bool { return s.Init == InitPiSSA }
 // Singular returns the matrices A and B of which scale B A is the best approximation of w of their rank. With its singular
 // values S in U S Vᵀ, A is √(S / scale) Vᵀ and B is U √(S / scale). The largest element of each column of U is positive,
 // which makes them unique. A row of A that would be zero, as would the column of B, begins as Init makes it: both would
-// have no gradient. The values of w are finite.
-func (s Spec) Singular(a Adapter, w []float32, seed uint64) (down, up []float32, err error) {
+// have no gradient. The values of w are finite, and nobody changes them meanwhile.
+//
+// It returns when ctx ends. What computes goes on unseen until it has ended, since LAPACK cannot be stopped.
+func (s Spec) Singular(ctx context.Context, a Adapter, w []float32, seed uint64) (down, up []float32, err error) {
+	done := make(chan bool)
+	var d, u []float32
+	var e error
+	go func() {
+		defer close(done)
+		d, u, e = s.singular(a, w, seed)
+	}()
+	select {
+	case <-done:
+		return d, u, e
+	case <-ctx.Done():
+		return nil, nil, ctx.Err()
+	}
+}
+
+func (s Spec) singular(a Adapter, w []float32, seed uint64) (down, up []float32, err error) {
 	n, err := iterations(s.Init)
 	if err != nil {
 		return nil, nil, err
@@ -74,19 +94,15 @@ func (s Spec) Singular(a Adapter, w []float32, seed uint64) (down, up []float32,
 		left = new(mat.Dense)
 		left.Mul(q.T(), wide)
 	}
-	var svd mat.SVD
-	if !svd.Factorize(left, mat.SVDThin) {
+	u, vt, values, ok := decompose(left)
+	if !ok {
 		return nil, nil, fmt.Errorf("the search for the singular values of %s did not end", a.Target.Name)
 	}
-	var u, v mat.Dense
-	svd.UTo(&u)
-	svd.VTo(&v)
 	if q != nil {
 		small := u
-		u = mat.Dense{}
-		u.Mul(q, &small)
+		u = new(mat.Dense)
+		u.Mul(q, small)
 	}
-	values := svd.Values(nil)
 	down, up = Init(a.A, seed, 0), make([]float32, out*r)
 	for k := range r {
 		if values[k] <= values[0]*1e-7 { // zero, but for what fp32 rounds
@@ -103,10 +119,48 @@ func (s Spec) Singular(a Adapter, w []float32, seed uint64) (down, up []float32,
 			up[i*r+k] = float32(root * u.At(i, k))
 		}
 		for i := range in {
-			down[k*in+i] = float32(root * v.At(i, k))
+			down[k*in+i] = float32(root * vt.At(k, i))
 		}
 	}
 	return down, up, nil
+}
+
+// decompose computes x = u diag(values) vt, with as many singular values as x has rows or columns, and destroys x.
+func decompose(x *mat.Dense) (u, vt *mat.Dense, values []float64, ok bool) {
+	rows, cols := x.Dims()
+	n := min(rows, cols)
+	u, vt, values = mat.NewDense(rows, n, nil), mat.NewDense(n, cols, nil), make([]float64, n)
+	work := make([]float64, workspace(rows, cols))
+	ok = lapack64.Gesvd(lapack.SVDStore, lapack.SVDStore, x.RawMatrix(), u.RawMatrix(), vt.RawMatrix(), values, work, len(work))
+	return u, vt, values, ok
+}
+
+// workspace is how many numbers decompose needs beside its matrices.
+func workspace(rows, cols int) int {
+	n, size := min(rows, cols), []float64{0}
+	first := make([]float64, 2*(rows+cols)) // where it is asked for the size alone, it looks no further into a matrix
+	of := func(rows, cols int) blas64.General {
+		return blas64.General{Rows: rows, Cols: cols, Stride: cols, Data: first}
+	}
+	lapack64.Gesvd(lapack.SVDStore, lapack.SVDStore, of(rows, cols), of(rows, n), of(n, cols), nil, size, -1)
+	return int(size[0])
+}
+
+// SingularBytes returns what Singular takes beside a weight [out, in], in bytes: the weight and the factors in float64, what
+// LAPACK works in, and the result.
+func (s Spec) SingularBytes(out, in int) int64 {
+	n, err := iterations(s.Init)
+	if err != nil {
+		return 0
+	}
+	const double, single = 8, 4
+	rows, basis := out, 0
+	if n >= 0 { // the basis, and the vectors before they are in terms of it
+		rows = min(s.R+oversampling, out, in)
+		basis = 2*out*rows + rows*in
+	}
+	factors := (rows + in) * min(rows, in)
+	return double*int64(out*in+basis+factors+workspace(rows, in)) + single*int64(s.R*(out+in))
 }
 
 // oversampling is how many directions more than those wanted a search keeps.

@@ -14,6 +14,8 @@ type Room struct {
 	Most   int64  `json:"most_bytes"`
 	Stays  int64  `json:"stays_bytes"`           // of that, once the block has ended
 	Frees  int64  `json:"frees_bytes,omitempty"` // of what lies there now, then
+	Once   int64  `json:"-"`                     // the largest part: it is written before anything is removed for it
+	All    int64  `json:"-"`                     // that is written, whatever is removed meanwhile; 0 for Most
 	// Estimate says that it may be less or more: it depends on what the run reads.
 	Estimate bool `json:"estimate,omitempty"`
 }
@@ -26,9 +28,10 @@ func (w *World) Folder(a addr.Addr) string { return filepath.Join(w.StateDir, re
 
 // Optional interfaces of a block that takes room of the machine.
 type (
-	// Storing is a block that knows how much it writes if it runs from its start.
+	// Storing is a block that knows how much it writes if it runs from a step on, 0 for its start. Most and Stays are as if
+	// nothing of it were there yet.
 	Storing interface {
-		Rooms() []Room
+		Rooms(from int) []Room
 	}
 	// Hosted is a block that knows how much memory of the host it takes if it runs from a step on, 0 for its start, beside what
 	// the process takes anyway.

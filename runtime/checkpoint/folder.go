@@ -190,6 +190,9 @@ func Leftover(name string) (dir string, ok bool) {
 	return "", false
 }
 
+// IsReplaced reports whether a leftover is a folder that another was about to replace.
+func IsReplaced(name string) bool { return strings.HasSuffix(name, oldSuffix) }
+
 // contentID hashes names and hashes of the files: it does not depend on when or where they were written, nor on what
 // made them.
 func contentID(m manifest) string {

@@ -11,9 +11,11 @@ type Volume struct {
 	There string // the path that was asked about, or the nearest folder above it that is there
 }
 
-// VolumeOf returns the file system that a path is on, or would be on if it were made.
+// VolumeOf returns the file system that a path is on, or would be on if it were made. A link may lead to what is not there yet.
 func VolumeOf(path string) Volume {
-	if abs, err := filepath.Abs(path); err == nil {
+	if real, err := Resolve(path); err == nil {
+		path = real
+	} else if abs, err := filepath.Abs(path); err == nil {
 		path = abs
 	}
 	for {

@@ -153,6 +153,7 @@ type Content struct {
 	Manifest *Manifest                    // of the export that is there; nil for none
 	Listed   bool                         // the manifest lists its files; early ones did not
 	Cut      bool                         // an export was stopped while it was put in place
+	Left     int64                        // bytes of exports that were stopped before; the next one removes them
 	Ours     map[string]checkpoint.Digest // files that are as an export wrote them
 	Changed  []string                     // files of an export that somebody changed since
 	Card     bool                         // the user has a model card of his own, or changed ours
@@ -189,7 +190,9 @@ func (f *Folder) Look() (*Content, error) {
 		if err != nil {
 			return nil, err
 		}
-		if now != nil {
+		if now == nil {
+			c.Left += sizeOf(filepath.Join(f.Real, e.Name()))
+		} else {
 			c.Cut = true
 			if c.Manifest == nil {
 				c.Manifest, c.Listed = now, true
@@ -210,6 +213,17 @@ func (f *Folder) Look() (*Content, error) {
 		}
 	}
 	return c, nil
+}
+
+// sizeOf adds up the files in a folder, as far as they can be looked at.
+func sizeOf(dir string) (n int64) {
+	entries, _ := os.ReadDir(dir)
+	for _, e := range entries {
+		if st, err := e.Info(); err == nil && st.Mode().IsRegular() {
+			n += st.Size()
+		}
+	}
+	return n
 }
 
 // sort puts one entry of the folder where it belongs.

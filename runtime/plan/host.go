@@ -13,6 +13,7 @@ import (
 type Machine struct {
 	Memory    int64                                         // or the limit of the container; 0 if it is not known
 	Available int64                                         // of it now, beside what other processes take
+	Swap      int64                                         // that the system may use besides, slowly
 	Free      func(folder string) (bytes int64, known bool) // on the disk of a folder
 }
 
@@ -27,6 +28,7 @@ type Host struct {
 
 	shared bool
 	least  int64 // what it takes even if the collector always runs at once
+	swap   int64 // of the machine
 }
 
 // processBytes is what the process takes whatever it runs: its code, Go's runtime, the telemetry, buffers of the CPU device.
@@ -45,6 +47,7 @@ func (p *Plan) Host() *Host {
 		}
 	}
 	if m := p.machine; h != nil && m != nil {
+		h.swap = m.Swap
 		if h.Bytes > m.Memory {
 			h.Total = m.Memory
 		}
@@ -79,7 +82,7 @@ func (h *Host) Problem() (text string, sure bool) {
 	takes := fmt.Sprintf("%s takes %s of the machine's memory (%s)", h.Address, dsl.FormatBytes(h.Bytes), h.Doing)
 	switch {
 	case h.Total > 0:
-		return fmt.Sprintf("%s, which is %s. %s", takes, dsl.FormatBytes(h.Total), what), h.least > h.Total
+		return fmt.Sprintf("%s, which is %s. %s", takes, dsl.FormatBytes(h.Total), what), h.least > h.Total+h.swap
 	case h.Available > 0:
 		return fmt.Sprintf("%s, of which %s are available now: end other programs, or it may be ended by the system", takes,
 			dsl.FormatBytes(h.Available)), false

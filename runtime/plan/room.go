@@ -124,36 +124,44 @@ func (p *Plan) rooms(a *Action) (list []blocks.Room) {
 	}
 	s, ok := a.Block.(blocks.Storing)
 	if ok && (a.Verb.Works() || a.Verb == Ready && p.read(a)) {
-		list = s.Rooms()
+		list = s.Rooms(a.FromStep)
 	}
-	if a.Verb.Works() {
-		for i := range list {
-			if list[i].Folder == p.fold.world.Folder(a.Addr) {
-				p.credit(a, &list[i])
-			}
-		}
+	own, fetched := p.fold.world.Folder(a.Addr), p.fetched(a)
+	if i := slices.IndexFunc(list, func(r blocks.Room) bool { return r.Folder == own }); i >= 0 && a.Verb.Works() {
+		p.credit(a, &list[i], fetched)
 	}
-	if x := p.fetched(a); x > 0 {
-		list = append(list, blocks.Room{Folder: p.fold.world.Folder(a.Addr), Most: x, Stays: x})
+	if fetched > 0 {
+		list = slices.Insert(list, 0, blocks.Room{Folder: own, Most: fetched, Stays: fetched})
 	}
 	return list
 }
 
-// credit takes what is there already from what a block writes into its own folder: checkpoints that it goes on from stay in
-// their place, and what its result replaces is removed when that is recorded.
-func (p *Plan) credit(a *Action, r *blocks.Room) {
+// credit takes what is there already from what a block writes into its own folder. Checkpoints that it goes on from stay in
+// their place, until others are there beside them; what its result replaces is removed when that is recorded; and what a killed
+// process left unfinished is removed before anything is written.
+func (p *Plan) credit(a *Action, r *blocks.Room, fetched int64) {
 	lies := p.fold.lies(a.Addr)
 	held, err := results.Holdings(p.StateDir, []addr.Addr{lies})
 	if err != nil { // a run says so
 		return
 	}
+	stay, unfinished := int64(0), int64(0)
+	if a.Verb == Resume {
+		stay = fetched
+	}
 	for _, h := range held[lies] {
-		if a.Verb == Resume && h.Folder == results.Folder(lies) {
-			r.Most, r.Stays = max(0, r.Most-h.Bytes), r.Stays-h.Bytes
-		} else if a.Verb == Run || a.Verb == Import {
-			r.Frees += h.Bytes
+		unfinished += h.Unfinished
+		if whole := h.Bytes - h.Unfinished; a.Verb == Resume && h.Folder == results.Folder(lies) {
+			stay += whole
+		} else {
+			r.Frees += whole
 		}
 	}
+	r.Most, r.Stays = max(r.Once, r.Most-stay), r.Stays-stay
+	if r.All > 0 {
+		r.Most = min(r.Most, r.All)
+	}
+	r.Most, r.Stays = max(0, r.Most-unfinished), r.Stays-unfinished
 }
 
 // read reports whether a block that runs is made from a block.

@@ -123,6 +123,7 @@ func TestHostMemory(t *testing.T) {
 		{Machine{Memory: h.Bytes, Available: h.Bytes - 1}, "are available now", false},
 		{Machine{Memory: h.Bytes - 1, Available: h.Bytes - 1}, "of the machine's memory", false}, // the collector may run in time
 		{Machine{Memory: processBytes, Available: processBytes}, "of the machine's memory", true},
+		{Machine{Memory: processBytes, Available: processBytes, Swap: h.Bytes}, "of the machine's memory", false}, // slow, but it goes on
 	} {
 		p := planPlain(t, -1, c.m)
 		text, sure := p.Host().Problem()

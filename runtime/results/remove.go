@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"stepflow/dsl/addr"
+	"stepflow/runtime/checkpoint"
 	"stepflow/runtime/durable"
 	"stepflow/runtime/state"
 )
@@ -21,6 +22,8 @@ type Holding struct {
 	Steps   int     `json:"steps"`   // trained, whole or damaged
 	Seconds float64 `json:"seconds"` // that the steps took; see Trained
 	Bytes   int64   `json:"bytes"`   // that removing it frees
+	// Unfinished is what a killed process left of it before it was complete.
+	Unfinished int64 `json:"-"`
 }
 
 // Holdings returns what blocks have on disk: their own folders, and those that were set aside. A block without files
@@ -78,7 +81,11 @@ func measure(stateDir string, list []Holding) (err error) {
 		if h.Steps, h.Seconds, err = Trained(stateDir, h.Folder); err != nil {
 			return err
 		}
-		err = filepath.WalkDir(filepath.Join(stateDir, h.Folder), func(_ string, e fs.DirEntry, err error) error {
+		root, unfinished := filepath.Join(stateDir, h.Folder), ""
+		err = filepath.WalkDir(root, func(path string, e fs.DirEntry, err error) error {
+			if err == nil && filepath.Dir(path) == root && isUnfinished(path) {
+				unfinished = path
+			}
 			if err != nil || e.IsDir() {
 				return err
 			}
@@ -93,6 +100,9 @@ func measure(stateDir string, list []Holding) (err error) {
 				}
 			}
 			h.Bytes += st.Size()
+			if unfinished != "" && durable.Within(path, unfinished) {
+				h.Unfinished += st.Size()
+			}
 			return nil
 		})
 		if err != nil {
@@ -100,6 +110,16 @@ func measure(stateDir string, list []Holding) (err error) {
 		}
 	}
 	return nil
+}
+
+// isUnfinished reports whether sweeping removes what is at a path in a block's folder.
+func isUnfinished(path string) bool {
+	whole, leftover := checkpoint.Leftover(path)
+	if leftover && checkpoint.IsReplaced(path) { // it is put back if its successor is not there
+		_, err := os.Lstat(whole)
+		return err == nil
+	}
+	return leftover || durable.Temporary(filepath.Base(path))
 }
 
 // Forget removes blocks from the state, and leaves their files where they are. The state must have a block of each

@@ -14,13 +14,14 @@ import (
 
 // singular is what adapters took out of their weights to begin with.
 type singular struct {
-	first      map[string][]float32 // the adapters' first values, by id
+	matrices   int
+	first      map[string][]float32 // the adapters' first values, by id, until nothing needs them any more
 	all, taken float64              // squares of Frobenius norms: of the weights, and of what was taken out of them
 }
 
 // firstWeight gives a parameter of the model the value that the stage starts from. A weight whose adapter begins with its
 // principal singular vectors keeps the rest: what the device adds up is then the weight.
-func (t *trainer) firstWeight(p ops.Param, v []float32) error {
+func (t *trainer) firstWeight(ctx context.Context, p ops.Param, v []float32) error {
 	a := t.adapterOf(p)
 	if a == nil || !t.stage.Peft.Principal() {
 		return t.setWeight(p, v)
@@ -29,7 +30,8 @@ func (t *trainer) firstWeight(p ops.Param, v []float32) error {
 	if err := (gpu.Type{Shape: p.Shape, DType: t.stage.DType}).Finite(v); err != nil {
 		return fmt.Errorf("%s has no singular vectors for its adapter to begin with: %w", p.Name, err)
 	}
-	down, up, err := spec.Singular(*a, v, t.stage.PeftSeed)
+	t.progress.Now("the singular vectors of %s %v", p.Name, p.Shape)
+	down, up, err := spec.Singular(ctx, *a, v, t.stage.PeftSeed)
 	if err != nil {
 		return err
 	}
@@ -51,6 +53,7 @@ func (t *trainer) firstWeight(p ops.Param, v []float32) error {
 
 // startAdapters gives the adapters their first values.
 func (t *trainer) startAdapters(ctx context.Context) error {
+	t.taken.matrices = len(t.taken.first) / 2
 	for _, p := range peft.Params(t.stage.Adapters) {
 		v, ok := t.taken.first[p.ID]
 		if !ok {
@@ -59,13 +62,16 @@ func (t *trainer) startAdapters(ctx context.Context) error {
 		if err := t.setWeight(p, v); err != nil {
 			return err
 		}
+		if !t.stage.KeepsFirst() {
+			delete(t.taken.first, p.ID)
+		}
 	}
 	return ctx.Err()
 }
 
 // tellTaken tells how much of the weights their adapters begin with.
 func (l *Loop) tellTaken(ctx context.Context) {
-	if n := len(l.taken.first) / 2; n > 0 && l.state.Step == 0 {
+	if n := l.taken.matrices; n > 0 && l.state.Step == 0 {
 		l.block.Notice(ctx, "adapters begin with the principal singular vectors of their weights (%d matrices): %.2g of their norm", n,
 			math.Sqrt(l.taken.taken/math.Max(l.taken.all, math.SmallestNonzeroFloat64)))
 	}

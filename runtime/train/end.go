@@ -227,7 +227,7 @@ func (l *Loop) compareSeam(ctx context.Context, before *trainstate.Seam) error {
 	if from != to {
 		add("growth", fmt.Sprintf("grown from %d to %d layers", from, to))
 	}
-	if len(l.taken.first) > 0 {
+	if l.taken.matrices > 0 {
 		add("singular", "singular vectors moved to adapters")
 	}
 	if l.narrow.matrices > 0 {

@@ -77,6 +77,12 @@ func (m *Model) Generator() (*forward.Generator, error) {
 // mostKept is how many positions of documents stay in memory, at 12 bytes each. Of more, the files are read each time.
 const mostKept = 16 << 20
 
+// KeptBytes is what documents of so many positions take in memory between evaluations.
+func KeptBytes(positions int64) int64 {
+	const position = 12
+	return position * min(positions, mostKept) // of more, as many are kept until that shows
+}
+
 // Documents measures the loss on documents.
 type Documents struct {
 	Tokenizer *tokenizer.Tokenizer

@@ -31,16 +31,20 @@ func (t *trainer) grow(ctx context.Context, dir string) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		v, err := s.Growth.Value(p, func(o ops.Param) ([]float32, error) { return f.Float32(o.Name) })
+		if layer, ok := s.Growth.Solves(p); ok {
+			t.progress.Now("the order of neurons and heads of layer %d that is closest to layer %d", layer, layer+1)
+		}
+		v, err := s.Growth.Value(ctx, p, func(o ops.Param) ([]float32, error) { return f.Float32(o.Name) })
 		if err == nil {
-			err = t.firstWeight(p, v)
+			err = t.firstWeight(ctx, p, v)
 		}
 		if n := s.Growth.Updates(p, old.OptimizerSteps); err == nil && (n > 0 || s.Growth.Unchanged(p)) && !s.Frozen[p.ID] {
-			err = t.growState(opt, p, n)
+			err = t.growState(ctx, opt, p, n)
 		}
 		if err != nil {
 			return err
 		}
+		t.progress.Done()
 	}
 	t.state.Data, t.state.Position, t.state.Seam = old.Data, old.Position, old.Seam
 	return nil
@@ -50,7 +54,7 @@ func (t *trainer) grow(ctx context.Context, dir string) error {
 // again. The optimizer of this stage may be another, or keep its states in another type: of what it keeps, a copy of the
 // weight is taken over where there was one, and the rest with the number of updates if all of it was there. Else that begins
 // again, as setWeight left it.
-func (t *trainer) growState(opt *checkpoint.File, p ops.Param, n int64) error {
+func (t *trainer) growState(ctx context.Context, opt *checkpoint.File, p ops.Param, n int64) error {
 	states, kept := t.stage.States(p), t.stage.Growth.KeepsState(p)
 	lacks := func(s optim.State) bool {
 		for _, x := range t.stage.Growth.Rules[p.ID].Terms {
@@ -73,7 +77,7 @@ func (t *trainer) growState(opt *checkpoint.File, p ops.Param, n int64) error {
 		if begins && !s.Copy || lacks(s) {
 			continue
 		}
-		if err := t.takeState(opt, s, p); err != nil {
+		if err := t.takeState(ctx, opt, s, p); err != nil {
 			return err
 		}
 	}

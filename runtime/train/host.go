@@ -3,6 +3,7 @@ package train
 import (
 	"stepflow/gpu"
 	"stepflow/ops"
+	"stepflow/ops/peft"
 	"stepflow/runtime/checkpoint"
 	"stepflow/runtime/program"
 )
@@ -36,11 +37,29 @@ func Phases(s *program.Stage, from int) []program.Phase {
 			save.Held += x.Bytes()
 		}
 	}
-	for _, x := range t.firstTensors() { // they stay for the end
-		n := x.Bytes()
-		begin.Held, save.Held = begin.Held+n, save.Held+n
+	if s.Peft != nil && s.Peft.Principal() { // until the adapters begin with them
+		for _, p := range peft.Params(s.Adapters) {
+			begin.Held += float * p.Elems()
+		}
+	}
+	for _, x := range t.firstTensors() { // they stay for the end, and are copied into checkpoints
+		save.Held += x.Bytes()
+		save.Heap = max(save.Heap, x.Bytes())
 	}
 	return []program.Phase{begin, save}
+}
+
+// Restoring is what loading the best checkpoint takes at the end, when all of the arena has been used.
+func Restoring(s *program.Stage) program.Phase {
+	t := planned(s)
+	p := program.Phase{Doing: "restoring the best", Arena: s.Program.ArenaBytes}
+	for _, x := range s.All() {
+		p.Heap = max(p.Heap, t.restoreBytes(x))
+	}
+	for _, x := range t.firstTensors() {
+		p.Held += x.Bytes()
+	}
+	return p
 }
 
 // The functions below say what one tensor takes on the host while it passes through, in bytes that are alive at a time. A value
@@ -72,25 +91,21 @@ func (t *trainer) setWeightBytes(p ops.Param) int64 {
 		}
 		most = max(most, n)
 	}
-	if a := t.adapterOf(p); a != nil && t.stage.Peft.Principal() { // its product, and what is left
-		most += 2 * value
+	if a := t.adapterOf(p); a != nil && t.stage.Peft.Principal() { // its product, and what is left; before that, its vectors
+		most = max(most+2*value, t.stage.Peft.SingularBytes(p.Shape[0], p.Shape[1]))
 	}
 	return value + most
 }
 
-// growBytes is what grow takes: a value and a part of it that is read, and then setWeight; and takeState, for what is not kept as
-// it is.
+// growBytes is what grow takes: making a value, and then setWeight; and takeState, for what is not kept as it is.
 func (t *trainer) growBytes(p ops.Param) int64 {
-	value, g := float*p.Elems(), &t.stage.Growth
-	most := t.setWeightBytes(p)
-	if !g.Unchanged(p) {
-		most = max(most, 2*value)
-	}
+	g := &t.stage.Growth
+	most := max(t.setWeightBytes(p), g.ValueBytes(p))
 	if g.KeepsState(p) {
 		return most
 	}
-	for _, s := range t.stage.States(p) { // as it is stored, decoded, and the sum
-		most = max(most, s.Type.Bytes()+2*float*int64(s.Type.Shape.Elems()))
+	for _, s := range t.stage.States(p) { // as it is stored, decoded, in order, and the sum
+		most = max(most, s.Type.Bytes()+3*float*int64(s.Type.Shape.Elems()))
 	}
 	return most
 }

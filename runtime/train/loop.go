@@ -94,7 +94,7 @@ func Begin(ctx context.Context, b *observe.Block, j Job, loaded gpu.Loaded) (*Lo
 	l.counted = l.state.Counted
 	before := l.state.Seam
 	l.state.Seam = nil
-	if (s.Grows() || l.narrow.matrices > 0 || len(l.taken.first) > 0) && l.state.Step == 0 && before != nil {
+	if (s.Grows() || l.narrow.matrices > 0 || l.taken.matrices > 0) && l.state.Step == 0 && before != nil {
 		if err := l.cut(ctx, func() error { return l.compareSeam(ctx, before) }); err != nil {
 			return nil, err
 		}
@@ -111,7 +111,11 @@ func (l *Loop) weights(ctx context.Context) error {
 		l.remember(dir)
 		return err
 	}
-	err := l.block.Inside(ctx, tracing.SpanGrow, func(ctx context.Context) error { return l.start(ctx, l.From) })
+	err := l.block.Inside(ctx, tracing.SpanGrow, func(ctx context.Context) error {
+		l.progress = l.block.Progress(ctx, "making the first weights", len(l.stage.Params))
+		defer l.progress.End()
+		return l.start(ctx, l.From)
+	})
 	if l.state.Data != l.Data { // other data than the stage before: from their start
 		l.state.Data, l.state.Position = l.Data, fineweb.Position{}
 	}

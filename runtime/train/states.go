@@ -1,6 +1,7 @@
 package train
 
 import (
+	"context"
 	"fmt"
 
 	"stepflow/gpu"
@@ -56,7 +57,7 @@ func (t *trainer) restoreState(opt *checkpoint.File, p ops.Param) error {
 
 // takeState takes a state over from the stage before: its bits, where the parameter is what it was and the state is kept
 // in the same type, else its numbers.
-func (t *trainer) takeState(opt *checkpoint.File, s optim.State, p ops.Param) error {
+func (t *trainer) takeState(ctx context.Context, opt *checkpoint.File, s optim.State, p ops.Param) error {
 	if t.stage.Growth.KeepsState(p) {
 		raw, kept, err := readState(opt, s, p)
 		if err != nil {
@@ -68,7 +69,9 @@ func (t *trainer) takeState(opt *checkpoint.File, s optim.State, p ops.Param) er
 	}
 	made := t.stage.Growth.State
 	if s.Copy { // it goes with the weight, whatever becomes of the moments
-		made = t.stage.Growth.Value
+		made = func(p ops.Param, read func(ops.Param) ([]float32, error)) ([]float32, error) {
+			return t.stage.Growth.Value(ctx, p, read)
+		}
 	}
 	v, err := made(p, func(o ops.Param) ([]float32, error) {
 		raw, kept, err := readState(opt, s, o)

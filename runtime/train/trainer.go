@@ -17,16 +17,17 @@ import (
 
 // trainer runs one stage on a loaded program.
 type trainer struct {
-	stage  *program.Stage
-	loaded gpu.Loaded
-	tok    *tokenizer.Tokenizer
-	state  trainstate.State
-	buffer []byte              // of the tensor being saved: they are written one after the other
-	flaw   forward.Flaw        // of the weights it started from
-	apart  []checkpoint.Tensor // the adapters as they were at the end, before a merge, where the result keeps them
-	narrow rounding            // of the weights that are stored in fewer bits
-	taken  singular            // of the weights, where adapters begin with that
-	begun  int                 // parameters whose moments begin again: another optimizer trained them before
+	stage    *program.Stage
+	loaded   gpu.Loaded
+	tok      *tokenizer.Tokenizer
+	state    trainstate.State
+	buffer   []byte              // of the tensor being saved: they are written one after the other
+	flaw     forward.Flaw        // of the weights it started from
+	apart    []checkpoint.Tensor // the adapters as they were at the end, before a merge, where the result keeps them
+	narrow   rounding            // of the weights that are stored in fewer bits
+	taken    singular            // of the weights, where adapters begin with that
+	progress *observe.Progress   // of making the first weights; nil where nobody is told
+	begun    int                 // parameters whose moments begin again: another optimizer trained them before
 }
 
 func (t *trainer) named(name string) gpu.Buffer {
@@ -120,6 +121,10 @@ func (t *trainer) cut(ctx context.Context, f func() error) error {
 // before, grown. Optimizer state is kept for tensors that trained there and train here. It ends with ctx.
 func (t *trainer) start(ctx context.Context, from string) error {
 	s := t.stage
+	first := func(p ops.Param, v []float32) error {
+		defer t.progress.Done()
+		return t.firstWeight(ctx, p, v)
+	}
 	t.state = trainstate.State{OptimizerSteps: map[string]int64{}, Layers: s.LayerIDs()}
 	switch {
 	case s.From != nil:
@@ -133,14 +138,14 @@ func (t *trainer) start(ctx context.Context, from string) error {
 		}
 		defer f.Close()
 		w := forward.Watch(f, s.Params, s.DType)
-		if err := forward.Fill(ctx, s.Params, "", w, t.firstWeight); err != nil {
+		if err := forward.Fill(ctx, s.Params, "", w, first); err != nil {
 			return err
 		}
 		if err := w.Unfit(s); err != nil { // of a stage that was planned on the way
 			return err
 		}
 	default:
-		if err := t.startRandom(ctx, t.firstWeight); err != nil {
+		if err := t.startRandom(ctx, first); err != nil {
 			return err
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"stepflow/fineweb"
+	"stepflow/fineweb/ngram"
 	"stepflow/runtime/blocks"
 )
 
@@ -45,15 +46,27 @@ func (n *Data) Documents() int64 {
 	sum := int64(0)
 	for _, part := range n.InFiles() {
 		if sum += min(part.Text(piecesText), pagesText); part.Source.Deduplicate {
-			const hash = 32 // of a document, in a map
-			sum += part.Rows * hash
+			const sighting = 54 // of a document: 24 bytes, in a list that grows
+			sum += part.Rows * sighting
+		}
+		for _, r := range part.against {
+			sum += r.indexBytes()
 		}
 	}
 	return sum + n.Text(piecesText)
 }
 
+// indexBytes is about what the n-grams of the documents take in memory. Those of tasks are few.
+func (r reference) indexBytes() int64 {
+	if r.data == nil || slices.ContainsFunc(r.data.InFiles(), func(x *Data) bool { return x.Unseen != "" }) {
+		return 0
+	}
+	const word = 5 // bytes, and a gram for each
+	return ngram.Bytes(r.data.Text(ngram.MostGrams*word) / word)
+}
+
 // Rooms returns what is kept of the data in caches when all of them are read: ranges of remote files, and tokens.
-func (n *Data) Rooms() (list []blocks.Room) {
+func (n *Data) Rooms(int) (list []blocks.Room) {
 	if n.Parts != nil {
 		return nil // its parts say it
 	}

@@ -19,7 +19,7 @@ func TestKeptTokens(t *testing.T) {
 		{map[*tokenizer.Tokenizer]fineweb.Size{{}: {Tokens: 100}, {}: {Tokens: 200}}, 2*300 + 2*10*60},
 	} {
 		n.sizes = c.sizes
-		if r := n.Rooms(); len(r) != 1 || r[0].Most != c.want || r[0].Stays != c.want {
+		if r := n.Rooms(0); len(r) != 1 || r[0].Most != c.want || r[0].Stays != c.want {
 			t.Errorf("%v: %+v, want %d bytes", c.sizes, r, c.want)
 		}
 	}

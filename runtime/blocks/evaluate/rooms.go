@@ -1,6 +1,7 @@
 package evaluate
 
 import (
+	"stepflow/fineweb"
 	"stepflow/runtime/blocks"
 )
 
@@ -10,7 +11,7 @@ var (
 )
 
 // Rooms returns what is kept of a task's documents, with what the model made of them.
-func (e *Evaluation) Rooms() []blocks.Room {
+func (e *Evaluation) Rooms(int) []blocks.Room {
 	t, ok := e.Evaluator.(*Tasks)
 	if !ok {
 		return nil
@@ -34,8 +35,33 @@ func (e *Evaluation) Phases(int) []blocks.Phase {
 	if docs, _ := e.Documents(); docs != nil {
 		p.Held = docs.Documents()
 	}
-	if t, ok := e.Evaluator.(*Tasks); ok {
-		p.Held += t.samplesBytes()
+	looks := false
+	switch x := e.Evaluator.(type) {
+	case *Tasks:
+		p.Held += x.samplesBytes()
+		looks = x.Leaks.looks
+	case *Perplexity:
+		looks = x.Leaks.looks
 	}
-	return []blocks.Phase{p}
+	list := []blocks.Phase{p}
+	if looks {
+		list = append(list, e.lookingFor(p))
+	}
+	return list
+}
+
+// lookingFor is what looking for what was measured in what was trained on takes: the n-grams of the former, and documents.
+func (e *Evaluation) lookingFor(p blocks.Phase) blocks.Phase {
+	p.Doing, p.Heap = "looking for contamination", 0
+	trained := int64(0)
+	for x := e.Stage; x != nil; x = x.Before {
+		if x.Data != nil {
+			trained = max(trained, x.Data.Documents())
+		}
+	}
+	p.Held += trained
+	if e.takes.Tokens > 0 {
+		p.Held += fineweb.CheckBytes(e.takes.Tokens)
+	}
+	return p
 }

@@ -14,12 +14,12 @@ var (
 const smallFiles = 256 << 10
 
 // Rooms returns what the export writes beside what lies in its folder, which is replaced at the end.
-func (e *Export) Rooms() []blocks.Room {
+func (e *Export) Rooms(int) []blocks.Room {
 	if e.form == nil {
 		return nil
 	}
 	n := gpu.Sum(e.form.bytes(), smallFiles+e.Stage.Tokenizer.FileSize())
-	r := blocks.Room{Folder: e.folder.Real, Most: n, Stays: n}
+	r := blocks.Room{Folder: e.folder.Real, Most: max(0, n-e.holds.Left), Stays: n - e.holds.Left}
 	for _, f := range e.holds.Ours {
 		r.Frees += f.Size
 	}

@@ -28,9 +28,12 @@ func (s *Stage) saved(result bool) int64 {
 	return n
 }
 
+// metricsBytes is about what a step writes to the files of metrics, for other programs too.
+const metricsBytes = 800
+
 // Rooms returns what the stage writes: checkpoints while it runs, those that keep leaves and one that is written beside
-// them, and the result.
-func (s *Stage) Rooms() []blocks.Room {
+// them, and the result; and the numbers of its steps.
+func (s *Stage) Rooms(from int) []blocks.Room {
 	r := blocks.Room{Folder: s.world.Folder(s.Addr)}
 	if s.Imported != nil {
 		r.Most = s.importedBytes()
@@ -38,13 +41,16 @@ func (s *Stage) Rooms() []blocks.Room {
 		return []blocks.Room{r}
 	}
 	step, result := s.saved(false), s.saved(true)
-	r.Most = gpu.Sum(gpu.Product(int64(s.checkpoints()), step), max(step, result))
-	stay := min(s.KeepEnded-1, s.onTheWay())
+	r.Once = max(step, result)
+	r.All = gpu.Sum(gpu.Product(int64(s.onTheWay(from)), step), result)
+	r.Most = gpu.Sum(gpu.Product(int64(s.checkpoints()), step), r.Once)
+	stay := min(s.KeepEnded-1, s.onTheWay(0))
 	if stay > 0 && s.Best != nil {
 		stay++ // the best one before them, which they hold
 	}
 	r.Stays = min(r.Most, gpu.Sum(result, gpu.Product(int64(stay), step)))
-	return []blocks.Room{r}
+	numbers := gpu.Product(int64(s.Steps-from), metricsBytes)
+	return []blocks.Room{r, {Folder: r.Folder, Most: numbers, Stays: numbers, Estimate: true}}
 }
 
 // importedBytes is what a result takes that comes from elsewhere.
@@ -67,7 +73,15 @@ func (s *Stage) Phases(from int) []blocks.Phase {
 		return []blocks.Phase{{Doing: "importing", Heap: train.ImportBytes(&s.Stage)}}
 	}
 	documents := s.Data.Documents()
+	for _, e := range s.Evaluations {
+		if e.Data != nil {
+			documents += e.Data.Documents() + train.KeptBytes(e.takes.Sequences*int64(s.Seq))
+		}
+	}
 	list := append(train.Phases(&s.Stage, from), blocks.Phase{Doing: "training", Arena: s.Program.ArenaBytes})
+	if s.Best != nil {
+		list = append(list, train.Restoring(&s.Stage))
+	}
 	for i := range list {
 		list[i].Held += documents
 	}

@@ -152,20 +152,20 @@ func (s *Stage) Traced(from int) observe.Planned {
 
 // checkpoints returns the most that are on disk, beside the one being written, if nothing interrupts the stage.
 func (s *Stage) checkpoints() int {
-	n, best := 1+s.onTheWay(), 0
+	n, best := 1+s.onTheWay(0), 0
 	if s.Best != nil { // held by those after it
 		best = 1
 	}
 	return max(min(n, s.Keep)+best, min(n, s.KeepEnded))
 }
 
-// onTheWay returns how many checkpoints are written before the end, at most.
-func (s *Stage) onTheWay() (n int) {
-	if s.Every > 0 && s.Steps > 0 {
-		n = (s.Steps - 1) / s.Every
+// onTheWay returns how many checkpoints are written after a step and before the end, at most.
+func (s *Stage) onTheWay(from int) (n int) {
+	if s.Every > 0 && s.Steps > from {
+		n = (s.Steps-1)/s.Every - from/s.Every
 	}
 	if s.Best != nil { // saved when it is found
-		n += s.count(s.evaluation(s.Best.Evaluation), 0)
+		n += s.count(s.evaluation(s.Best.Evaluation), from)
 	}
 	return n
 }

@@ -34,7 +34,7 @@ func (t *Tokenizer) FileSize() int64 {
 }
 
 // Rooms returns the file of a tokenizer that is trained.
-func (t *Tokenizer) Rooms() []blocks.Room {
+func (t *Tokenizer) Rooms(int) []blocks.Room {
 	n := t.FileSize()
 	return []blocks.Room{{Folder: t.world.Folder(t.Addr), Most: n, Stays: n, Estimate: true}}
 }
