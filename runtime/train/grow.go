@@ -42,7 +42,7 @@ func (t *trainer) grow(ctx context.Context, dir string) error {
 			return err
 		}
 	}
-	t.state.Data, t.state.Position, t.state.Seam = old.Data, old.Position, old.Seam
+	t.state.Data, t.state.Position = old.Data, old.Position
 	return nil
 }
 

@@ -68,6 +68,9 @@ func (s *Stage) Phases(from int) []blocks.Phase {
 	}
 	documents := s.Data.Documents()
 	list := append(train.Phases(&s.Stage, from), blocks.Phase{Doing: "training", Arena: s.Program.ArenaBytes})
+	if s.startProgram != nil && from == 0 {
+		list = append(list, train.BeforePhase(&s.Stage, s.startProgram))
+	}
 	for i := range list {
 		list[i].Held += documents
 	}
