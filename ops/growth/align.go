@@ -98,7 +98,7 @@ func (a *alignment) order(parts ops.Parts, before [][]int, read reader) (order [
 	}
 	for _, cost := range costs {
 		if slices.ContainsFunc(cost, func(x float32) bool { return x-x != 0 }) {
-			return nil, fmt.Errorf("layer %d or %d has weights that are not finite", a.layer, a.layer+1)
+			return nil, fmt.Errorf("the weights of layer %d or %d are not finite, or too large to be compared", a.layer, a.layer+1)
 		}
 		order = append(order, assign(cost, n)...)
 	}
