@@ -59,9 +59,12 @@ var indifferent = []struct{ path, why string }{
 	{"fineweb/sample.go", "writes files, which the recipe hashes"},
 	{"runtime/program/figures.go", "counts bytes and operations"},
 	{"runtime/program/precision.go", "words for element types, which the recipe hashes"},
+	{"runtime/program/streamed.go", "measures the model that a stage starts from"},
 	{"runtime/forward/flaw.go", "finds what is not finite"},
+	{"runtime/forward/streamed.go", "measures the model that a stage starts from"},
 	{"runtime/train/checkpoint.go", "when a checkpoint is written"},
 	{"runtime/train/flaw.go", "finds what is not finite"},
+	{"runtime/train/seam.go", "measures the loss on both sides of a seam"},
 	{"runtime/train/spike.go", "warns"},
 	{"runtime/train/timing.go", "times steps"},
 }

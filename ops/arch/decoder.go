@@ -56,7 +56,11 @@ func (m Model) CrossEntropy(g *graph.Graph, logits, targets graph.Value) graph.V
 // Of the logits no more than chunk rows, [chunk, vocab] f32, are in memory at a time.
 func (m Model) Loss(g *graph.Graph, weight func(name string) graph.Value, in Inputs, targets graph.Value, chunk int,
 	linear graph.Projection) graph.Value {
-	x := m.hidden(g, weight, in, linear)
+	return m.lossOf(g, weight, m.hidden(g, weight, in, linear), targets, chunk)
+}
+
+// lossOf is the loss where the head reads x.
+func (m Model) lossOf(g *graph.Graph, weight func(name string) graph.Value, x, targets graph.Value, chunk int) graph.Value {
 	g.At(-1, module(LMHead))
 	return g.Op("linear_cross_entropy", m.head(weight, chunk), x, weight(m.Head()), targets)[0]
 }
@@ -69,16 +73,39 @@ func (m Model) head(weight func(name string) graph.Value, chunk int) gpu.Attrs {
 // hidden adds the forward pass up to the final norm and returns what the head reads, [batch, seq, hidden].
 func (m Model) hidden(g *graph.Graph, weight func(name string) graph.Value, in Inputs,
 	linear graph.Projection) graph.Value {
+	x := m.Embed(g, weight, in)
+	for i := range m.NumHiddenLayers {
+		x = m.Layer(g, weight, in, linear, i, x)
+	}
+	return m.finalNorm(g, weight, x)
+}
+
+// Embed begins a forward pass: it returns the residual stream below the layers, [batch, seq, hidden]. Layer and LossAbove go on
+// with it, in programs that do not hold the weights of all layers at once.
+func (m Model) Embed(g *graph.Graph, weight func(name string) graph.Value, in Inputs) graph.Value {
 	g.At(-1, module(EmbedTokens))
 	x := g.Op1("embedding", gpu.Attrs{}, in.IDs, weight(EmbedTokens))
 	if in.Noise.Valid() {
 		x = g.Op1("uniform_noise", gpu.Attrs{Alpha: in.NoiseScale, Cols: counted(x, gpu.Shape.Cols, m.HiddenSize)}, x, in.Noise)
 	}
-	for i := range m.NumHiddenLayers {
-		l := layer{Model: m, g: g, weight: weight, in: in, linear: linear, index: i}
-		x = l.add(x, l.attention, inputNorm, attentionNorm)
-		x = l.add(x, l.feedForward, attentionNorm, feedForwardNorm)
-	}
+	return x
+}
+
+// Layer adds layer i to the residual stream.
+func (m Model) Layer(g *graph.Graph, weight func(name string) graph.Value, in Inputs, linear graph.Projection, i int,
+	x graph.Value) graph.Value {
+	l := layer{Model: m, g: g, weight: weight, in: in, linear: linear, index: i}
+	x = l.add(x, l.attention, inputNorm, attentionNorm)
+	return l.add(x, l.feedForward, attentionNorm, feedForwardNorm)
+}
+
+// LossAbove is the loss of each target, as of Loss, by the residual stream above the layers.
+func (m Model) LossAbove(g *graph.Graph, weight func(name string) graph.Value, x, targets graph.Value, chunk int) graph.Value {
+	return m.lossOf(g, weight, m.finalNorm(g, weight, x), targets, chunk)
+}
+
+// finalNorm is what the head reads.
+func (m Model) finalNorm(g *graph.Graph, weight func(name string) graph.Value, x graph.Value) graph.Value {
 	g.At(-1, module(FinalNorm))
 	return m.norm(g, x, weight(FinalNorm), m.HiddenSize)
 }

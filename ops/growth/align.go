@@ -120,7 +120,7 @@ func (a *alignment) order(ctx context.Context, parts ops.Parts, before [][]int, 
 	}
 	for _, cost := range costs {
 		if slices.ContainsFunc(cost, func(x float32) bool { return x-x != 0 }) {
-			return nil, fmt.Errorf("layer %d or %d has weights that are not finite", a.layer, a.layer+1)
+			return nil, fmt.Errorf("the weights of layer %d or %d are not finite, or too large to be compared", a.layer, a.layer+1)
 		}
 		of, err := assign(ctx, cost, n)
 		if err != nil {

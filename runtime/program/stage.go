@@ -95,6 +95,24 @@ func (s *Stage) LayerIDs() []string {
 // Grows reports whether the stage adds layers to those of the stage it continues.
 func (s *Stage) Grows() bool { return s.From != nil && len(s.Layers) > len(s.From.Layers) }
 
+// ChangesAtStart reports whether what the stage trains is not, number for number, the model that it starts from: it has new layers,
+// frozen weights in fewer bits, or adapters that took a part of their weights.
+func (s *Stage) ChangesAtStart() bool {
+	if s.From == nil && s.Init == "" { // it starts from no model
+		return false
+	}
+	return s.Grows() || len(s.AllNarrow()) > 0 || s.Peft != nil && s.Peft.Principal() && len(s.Adapters) > 0
+}
+
+// StartPass is the pass of the model that the stage starts from over one of its micro-batches.
+func (s *Stage) StartPass() Pass {
+	x := Pass{Model: s.Model, Params: s.Params, DType: s.DType, Batch: s.Micro, Seq: s.Seq, Mask: s.Mask}
+	if s.From != nil {
+		x.Model, x.Params = s.From.Model, s.From.Params
+	}
+	return x
+}
+
 // adaptsHead reports whether the head has an adapter: its logits are then a sum.
 func (s *Stage) adaptsHead() bool {
 	for _, a := range s.Adapters {

@@ -44,6 +44,9 @@ func (t *trainer) firstWeight(ctx context.Context, p ops.Param, v []float32) err
 		t.taken.all += float64(v[i]) * float64(v[i])
 		t.taken.taken += float64(d) * float64(d)
 	}
+	if err := (gpu.Type{Shape: p.Shape, DType: t.stage.DType}).Finite(rest); err != nil { // products of large singular vectors
+		return fmt.Errorf("%s is too large for its adapter to begin with its singular vectors: of what they leave of it, %w", p.Name, err)
+	}
 	if t.taken.first == nil {
 		t.taken.first = map[string][]float32{}
 	}

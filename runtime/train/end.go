@@ -6,9 +6,7 @@ import (
 	"math"
 	"strings"
 
-	"stepflow/fineweb"
 	"stepflow/gpu"
-	"stepflow/runtime/forward"
 	"stepflow/runtime/observe"
 	"stepflow/runtime/program"
 	"stepflow/runtime/trainstate"
@@ -177,62 +175,4 @@ func (l *Loop) warnHeldOut(ctx context.Context, n int64) {
 	}
 	read = fmt.Sprintf(read, strings.Join(l.measured, " or "))
 	l.block.Warn(ctx, "%s: what it gives says less about text that the model has not seen", read)
-}
-
-// probeKey identifies the batch whose loss is compared across a seam.
-func (l *Loop) probeKey() string {
-	return fmt.Sprintf("%s %d %+v", l.state.Data, l.stage.Micro, l.state.Position)
-}
-
-// feedProbe puts the next micro-batch into the input buffers without moving on.
-func (l *Loop) feedProbe() error {
-	s := l.stage
-	stream, err := l.Corpus.Stream(fineweb.Train, l.tok, s.Seq, l.state.Position)
-	if err != nil {
-		return dataError{err}
-	}
-	stream.Endless() // the last step may have used the data up
-	b, err := stream.Next(s.Micro)
-	if err != nil {
-		return dataError{err}
-	}
-	return forward.Feed(l.loaded, s.Program, b, 0, s.Micro, s.Seq)
-}
-
-// compareSeam compares the loss before and after growth, or after storing frozen weights in fewer bits, on one batch.
-func (l *Loop) compareSeam(ctx context.Context, before *trainstate.Seam) error {
-	if before.Probe != l.probeKey() {
-		return nil
-	}
-	if err := l.feedProbe(); err != nil {
-		return err
-	}
-	nll, err := l.probe()
-	if err != nil {
-		return err
-	}
-	from, to, after := len(l.stage.From.Layers), len(l.stage.Layers), mean(nll)
-	if from != to {
-		l.block.Mark(ctx, tracing.EventGrowth, tracing.KV{Key: tracing.LayersBefore, Value: from},
-			tracing.KV{Key: tracing.LayersAfter, Value: to}, tracing.KV{Key: tracing.LossBefore, Value: before.Loss},
-			tracing.KV{Key: tracing.LossAfter, Value: after})
-	}
-	change := observe.Seam{Before: before.Loss, After: after}
-	var what []string
-	add := func(name, text string) {
-		if what = append(what, text); len(what) == 1 {
-			change.Change = name
-		}
-	}
-	if from != to {
-		add("growth", fmt.Sprintf("grown from %d to %d layers", from, to))
-	}
-	if l.taken.matrices > 0 {
-		add("singular", "singular vectors moved to adapters")
-	}
-	if l.narrow.matrices > 0 {
-		add("quantization", fmt.Sprintf("frozen weights stored in %v", l.stage.FrozenDType))
-	}
-	l.block.Seam(ctx, change, "%s: loss on the next micro-batch %.4f before, %.4f after", strings.Join(what, ", "), before.Loss, after)
-	return nil
 }

@@ -46,7 +46,7 @@ func (t *trainer) grow(ctx context.Context, dir string) error {
 		}
 		t.progress.Done()
 	}
-	t.state.Data, t.state.Position, t.state.Seam = old.Data, old.Position, old.Seam
+	t.state.Data, t.state.Position = old.Data, old.Position
 	return nil
 }
 

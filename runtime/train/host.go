@@ -62,6 +62,20 @@ func Restoring(s *program.Stage) program.Phase {
 	return p
 }
 
+// BeforePhase returns what Before takes with the program p: a value at a time, and what is copied of it.
+func BeforePhase(s *program.Stage, p *gpu.Program) program.Phase {
+	x := program.Phase{Doing: "measuring the model to start from", Arena: p.ArenaBytes}
+	for _, q := range s.StartPass().Params {
+		b, _ := p.Buffer(program.BufStreamed(q))
+		n := float*q.Elems() + b.Tensor().Bytes()
+		if b.Padding() > 0 {
+			n += b.Operand.Type.Bytes()
+		}
+		x.Heap = max(x.Heap, n)
+	}
+	return x
+}
+
 // The functions below say what one tensor takes on the host while it passes through, in bytes that are alive at a time. A value
 // is a []float32.
 

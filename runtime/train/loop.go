@@ -27,14 +27,15 @@ const recentOf = 50
 
 // Job is a stage to train, and what its training needs beside it.
 type Job struct {
-	Stage     *program.Stage // compiled
-	StepFLOPs int64          // of its program
-	Recipe    string         // is written into its checkpoints
-	Dir       string         // of its checkpoints and of the metrics of its steps
-	FromStep  int            // the step of the checkpoint that it goes on from; 0 where it starts
-	From      string         // folder of the result of Stage.From, where it starts from that
-	Every     int            // steps between checkpoints; 0 for none on the way
-	Keep      int            // checkpoints that stay while it runs
+	Stage     *program.Stage   // compiled
+	StepFLOPs int64            // of its program
+	Recipe    string           // is written into its checkpoints
+	Dir       string           // of its checkpoints and of the metrics of its steps
+	FromStep  int              // the step of the checkpoint that it goes on from; 0 where it starts
+	From      string           // folder of the result of Stage.From, where it starts from that
+	Before    *trainstate.Seam // what Before returns
+	Every     int              // steps between checkpoints; 0 for none on the way
+	Keep      int              // checkpoints that stay while it runs
 
 	Tokenizer *tokenizer.Tokenizer
 	Corpus    *fineweb.Set
@@ -92,10 +93,9 @@ func Begin(ctx context.Context, b *observe.Block, j Job, loaded gpu.Loaded) (*Lo
 		return nil, err
 	}
 	l.counted = l.state.Counted
-	before := l.state.Seam
 	l.state.Seam = nil
-	if (s.Grows() || l.narrow.matrices > 0 || l.taken.matrices > 0) && l.state.Step == 0 && before != nil {
-		if err := l.cut(ctx, func() error { return l.compareSeam(ctx, before) }); err != nil {
+	if l.Before != nil {
+		if err := l.cut(ctx, func() error { return l.compareSeam(ctx) }); err != nil {
 			return nil, err
 		}
 	}

@@ -199,3 +199,21 @@ func TestPiSSACheckpointIsAsPlanned(t *testing.T) {
 		}
 	}
 }
+
+// TestPiSSARefuses: a weight whose singular vectors are not numbers, or too large for the type of the stage, is an error that
+// names it, before a step is trained on it.
+func TestPiSSARefuses(t *testing.T) {
+	x, _ := pissa(t, peft.Spec{Init: peft.InitPiSSA}, nil)
+	target := x.stage.Adapters[0].Target
+	for want, value := range map[string]float32{"has no singular vectors for its adapter to begin with": float32(math.NaN()),
+		"is too large for its adapter to begin with its singular vectors": math.MaxFloat32} {
+		v := make([]float32, target.Elems())
+		for i := range v {
+			v[i] = value * float32(1-2*(i%2)) // the product of its vectors is a hair more than this
+		}
+		v[0] = value / 2
+		if err := x.firstWeight(t.Context(), target, v); err == nil || !strings.Contains(err.Error(), target.Name+" "+want) {
+			t.Errorf("a weight of %v: %v, want %q", value, err, want)
+		}
+	}
+}

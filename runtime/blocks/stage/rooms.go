@@ -82,6 +82,9 @@ func (s *Stage) Phases(from int) []blocks.Phase {
 	if s.Best != nil {
 		list = append(list, train.Restoring(&s.Stage))
 	}
+	if s.startProgram != nil && from == 0 {
+		list = append(list, train.BeforePhase(&s.Stage, s.startProgram))
+	}
 	for i := range list {
 		list[i].Held += documents
 	}

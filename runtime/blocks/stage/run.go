@@ -36,6 +36,13 @@ func (s *Stage) Run(ctx context.Context, r *blocks.Run) error {
 		return err
 	}
 	defer corpus.Close()
+	job, err := s.job(r, tok, corpus)
+	if err != nil {
+		return err
+	}
+	if job.Before, err = train.Before(ctx, r.Device, job, s.startProgram); err != nil {
+		return err
+	}
 	loaded, err := s.load(ctx, r)
 	if err != nil {
 		return err
@@ -44,10 +51,6 @@ func (s *Stage) Run(ctx context.Context, r *blocks.Run) error {
 	f := &s.Figures
 	r.Entry.Memory = &state.Memory{Planned: s.Program.ArenaBytes, Measured: loaded.Allocated(), Vanilla: s.Vanilla.Peak,
 		ByKind: f.ByKind}
-	job, err := s.job(r, tok, corpus)
-	if err != nil {
-		return err
-	}
 	loop, err := train.Begin(ctx, r.Observe, job, loaded)
 	if err != nil {
 		return err

@@ -66,13 +66,14 @@ type Stage struct {
 	Ending      *train.Ending // when it ends before its last step; nil for never
 	Best        *train.Value  // the result is the model with the lowest; nil for the last
 
-	Data      *data.Data
-	Tune      *Tuning // nil if it learns from documents
-	Tokenizer *tokenizer.Tokenizer
-	Vanilla   *program.Figures // the full model trained at once with the same batch
-	Figures   program.Figures
-	takes     blocks.Forecast // of what is left to run
-	world     *blocks.World
+	Data         *data.Data
+	Tune         *Tuning // nil if it learns from documents
+	Tokenizer    *tokenizer.Tokenizer
+	Vanilla      *program.Figures // the full model trained at once with the same batch
+	Figures      program.Figures
+	startProgram *gpu.Program    // measures the model that it starts from; nil where that is known, or not asked
+	takes        blocks.Forecast // of what is left to run
+	world        *blocks.World
 }
 
 var (

@@ -75,8 +75,11 @@ func (s *Stage) readTuning(t *dsl.Decoded) hcl.Diagnostics {
 	return nil
 }
 
-// identity writes what decides which tokens conversations become, and which of them count.
+// identity writes what decides which tokens conversations become, and which of them count; "" of documents.
 func (t *Tuning) identity() string {
+	if t == nil {
+		return ""
+	}
 	text := fmt.Sprintf("sft, loss on %s, packed %t, long ones dropped %t, template %s", t.LossOn, t.Pack, t.Drop, t.chat.Identity())
 	if t.Wrap {
 		text += ", wrapped"
