@@ -29,10 +29,11 @@ func data(o options) error {
 	if err != nil {
 		return err
 	}
-	rows, err := fineweb.GoDocs(strings.TrimSpace(string(root)))
+	sample, err := fineweb.GoDocs(strings.TrimSpace(string(root)), 0)
 	if err != nil {
 		return err
 	}
+	rows := sample.Rows
 	var bytes float64
 	for _, r := range rows {
 		bytes += float64(len(r.Text))

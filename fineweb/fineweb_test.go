@@ -584,20 +584,22 @@ func TestGoDocs(t *testing.T) {
 		t.Skip("no Go installation to read")
 	}
 	goroot := strings.TrimSpace(string(root))
-	rows, err := GoDocs(goroot)
+	sample, err := GoDocs(goroot, 0.08)
 	if err != nil {
 		t.Fatal(err)
 	}
+	checkQuestions(t, sample)
+	rows := sample.Rows
 	part, packages := t.TempDir(), []string{"src/errors", "src/fmt", "src/net/url", "src/strings"}
 	for _, p := range packages {
 		if err := os.CopyFS(filepath.Join(part, p), os.DirFS(filepath.Join(goroot, p))); err != nil {
 			t.Fatal(err)
 		}
 	}
-	again, err := GoDocs(part)
+	again, err := GoDocs(part, 0.08)
 	want := slices.DeleteFunc(slices.Clone(rows), func(r Row) bool { return !slices.Contains(packages, r.FilePath) })
-	if err != nil || len(again) != len(packages) || !reflect.DeepEqual(again, want) {
-		t.Errorf("reading the documentation of %d packages again gives other rows: %v", len(again), err)
+	if err != nil || len(again.Rows) != len(packages) || !reflect.DeepEqual(again.Rows, want) {
+		t.Errorf("reading the documentation of %d packages again gives other rows: %v", len(again.Rows), err)
 	}
 	found := false
 	for _, r := range rows {
@@ -607,7 +609,7 @@ func TestGoDocs(t *testing.T) {
 	if len(rows) < 100 || !found {
 		t.Errorf("%d documents, fmt among them: %t", len(rows), found)
 	}
-	if _, err := GoDocs(t.TempDir()); err == nil {
+	if _, err := GoDocs(t.TempDir(), 0); err == nil {
 		t.Error("an empty folder has documentation")
 	}
 }

@@ -37,24 +37,40 @@ type Row struct {
 	IntScore      int64   `parquet:"int_score"`
 }
 
-// GoDocs collects the documentation comments of the Go standard library under goroot as prose, one
-// document a package. score grows with length (it is a stand-in, not FineWeb-Edu's classifier), and
-// token_count counts words and punctuation as GPT-2 splits them.
-func GoDocs(goroot string) (rows []Row, err error) {
+// GoSample is what is made of the documentation of the Go standard library.
+type GoSample struct {
+	Rows      []Row
+	Pairs     []Pair     // from packages that are trained on
+	Questions []Question // from those that are held out
+}
+
+// GoDocs makes a sample of the documentation comments of the Go standard library under goroot, of which a share of the
+// packages is held out. Rows are prose, one document a package: score grows with length (it is a stand-in, not
+// FineWeb-Edu's classifier), and token_count counts words and punctuation as GPT-2 splits them. The wrong choices of a
+// question document other declarations of the same package.
+func GoDocs(goroot string, heldOut float64) (s GoSample, err error) {
+	held := Source{ValidationFraction: heldOut}
 	err = goPackages(goroot, func(rel string, files []*ast.File) {
+		id, list := packageID(rel), declarations(files)
+		if held.held(hashID(id)) {
+			s.Questions = append(s.Questions, choose(rel, list)...)
+		} else {
+			s.Pairs = append(s.Pairs, ask(rel, list)...)
+		}
 		text := packageText(files)
 		if len(text) < 200 {
 			return
 		}
 		score := math.Min(5, math.Log10(float64(len(text))))
-		rows = append(rows, Row{Text: text, ID: packageID(rel),
+		s.Rows = append(s.Rows, Row{Text: text, ID: id,
 			Dump: "go-docs", URL: "https://pkg.go.dev/" + rel, FilePath: "src/" + rel, Language: "en", LanguageScore: 1,
 			TokenCount: int64(tokenizer.WordCount(text)), Score: score, IntScore: int64(math.Round(score))})
 	})
-	if err == nil && len(rows) == 0 {
+	if err == nil && len(s.Rows) == 0 {
 		err = fmt.Errorf("no documentation found under %s", filepath.Join(goroot, "src"))
 	}
-	return rows, err
+	s.Pairs = mixedPairs(s.Pairs)
+	return s, err
 }
 
 // packageID is the id of the document of a package.

@@ -40,27 +40,22 @@ const (
 	goAnswer  = 240 // bytes of a sentence at most
 )
 
-// GoQuestions makes questions of the documentation of the Go standard library: pairs for instruction tuning from the
-// packages whose documents are trained on, and questions with several choices from those that are held out, which are
-// that share of all. The wrong choices document other declarations of the same package.
-func GoQuestions(goroot string, heldOut float64) (pairs []Pair, questions []Question, err error) {
-	held := Source{ValidationFraction: heldOut}
-	err = goPackages(goroot, func(rel string, files []*ast.File) {
-		list := declarations(files)
-		if held.held(hashID(packageID(rel))) {
-			questions = append(questions, choose(rel, list)...)
-			return
-		}
-		for _, d := range list[:min(goEach, len(list))] {
-			pairs = append(pairs, Pair{"go-docs/" + rel + "." + d.name, []Message{
-				{"user", fmt.Sprintf("What does %s do in package %s?", d.name, rel)},
-				{"assistant", d.name + " " + d.rest}}})
-		}
-	})
+// ask makes pairs of the first declarations of a package.
+func ask(rel string, list []declaration) (pairs []Pair) {
+	for _, d := range list[:min(goEach, len(list))] {
+		pairs = append(pairs, Pair{"go-docs/" + rel + "." + d.name, []Message{
+			{"user", fmt.Sprintf("What does %s do in package %s?", d.name, rel)},
+			{"assistant", d.name + " " + d.rest}}})
+	}
+	return pairs
+}
+
+// mixedPairs is as many pairs as a sample has, in an order that mixes packages.
+func mixedPairs(pairs []Pair) []Pair {
 	slices.SortFunc(pairs, func(a, b Pair) int {
 		return cmp.Or(cmp.Compare(textHash(a.ID), textHash(b.ID)), cmp.Compare(a.ID, b.ID))
 	})
-	return pairs[:min(goPairs, len(pairs))], questions, err
+	return pairs[:min(goPairs, len(pairs))]
 }
 
 // declaration is an exported function or method whose comment begins with its name.
@@ -115,7 +110,7 @@ func textHash(s string) uint64 {
 // idOfGoDocs begins the lines of files of pairs and questions.
 const idOfGoDocs = `{"id":"go-docs/`
 
-// OfGoDocs reports whether a file holds pairs or questions as GoQuestions makes them.
+// OfGoDocs reports whether a file holds pairs or questions as GoDocs makes them.
 func OfGoDocs(r io.Reader) bool {
 	b := make([]byte, len(idOfGoDocs))
 	_, err := io.ReadFull(r, b)

@@ -15,9 +15,13 @@ import (
 	"stepflow/runtime/program"
 )
 
-// writePage writes a page for the browser's tests, where they ask for it, and returns it.
+// writePage writes a page for the browser's tests, where they ask for it, and returns it. Those run the tests with Page in
+// their names alone.
 func writePage(t *testing.T, name string, p *Page) []byte {
 	t.Helper()
+	if !strings.Contains(t.Name(), "Page") {
+		t.Errorf("a test that writes a page has Page in its name")
+	}
 	html, err := p.HTML()
 	if err != nil {
 		t.Fatal(err)
@@ -62,8 +66,8 @@ func pageOf(name string, blocks ...*Block) *Page {
 	return NewPage(name, &Run{Name: name, Device: "cpu", Blocks: blocks, Graph: blockLayout(blocks), Costs: costs(blocks)})
 }
 
-// TestMillionSteps: the page of a long run is as small as that of a short one, and a spike of one step is in it.
-func TestMillionSteps(t *testing.T) {
+// TestMillionStepsPage: the page of a long run is as small as that of a short one, and a spike of one step is in it.
+func TestMillionStepsPage(t *testing.T) {
 	n := 1_000_000
 	if testing.Short() {
 		n = 100_000
@@ -117,8 +121,8 @@ func TestCost(t *testing.T) {
 	}
 }
 
-// TestThousandsOfBlocks: instances share a box, whatever their keys are; of too many boxes all of a kind do.
-func TestThousandsOfBlocks(t *testing.T) {
+// TestThousandsOfBlocksPage: instances share a box, whatever their keys are; of too many boxes all of a kind do.
+func TestThousandsOfBlocksPage(t *testing.T) {
 	strange := []string{nasty, strings.Repeat("long ", 60), "\u202eright to left", "{a|b}", "]\"[.stage.x", "", "äöü 漢字 🦊🦊🦊"}
 	var list []*Block
 	for i := range 1500 {

@@ -110,14 +110,14 @@ func read(t *testing.T, dir string) *Run {
 	if Dashboard(r, 80, false) == "" || strings.Contains(Dashboard(r, 30, false), "\x1b") {
 		t.Error("the dashboard is empty, or coloured where no colours were asked for")
 	}
-	if state, is := strings.CutPrefix(t.Name(), "TestStates/"); is {
+	if state, is := strings.CutPrefix(t.Name(), "TestStatePages/"); is {
 		writePage(t, state, p)
 	}
 	return r
 }
 
-// TestStates reads runs in every state they can be found in.
-func TestStates(t *testing.T) {
+// TestStatePages reads runs in every state they can be found in.
+func TestStatePages(t *testing.T) {
 	now := time.Now().UTC()
 	done := &state.Block{Status: state.Done, Content: "x", Step: 20, Steps: 20, Started: now,
 		Trace: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", Memory: &state.Memory{Measured: 2000}}
@@ -195,7 +195,7 @@ func TestStates(t *testing.T) {
 	}
 }
 
-func TestCompareShapes(t *testing.T) {
+func TestCompareShapesPage(t *testing.T) {
 	a, b := sampleRun(t, 20), sampleRun(t, 5)
 	writeSteps(t, a, "stage.one", steps(20))
 	var runs []*Run

@@ -304,10 +304,10 @@ func scored(t *testing.T, r *Run, model string, list ...answered) {
 		Scores: scores(s.Values, x)})
 }
 
-// TestCompareTasks: a sweep of two rates with three seeds has columns for its task, differences to the first row, and of
+// TestCompareTasksPage: a sweep of two rates with three seeds has columns for its task, differences to the first row, and of
 // the rates those over seeds. By seed the second rate has 2, 1 and 3 documents of ten more right: the mean is 0.2, with a
 // deviation of 0.1, so half the interval is 4.3027 · 0.1 / √3.
-func TestCompareTasks(t *testing.T) {
+func TestCompareTasksPage(t *testing.T) {
 	run := sweepRun(nil)
 	for key, acc := range map[string]string{"0.1-1": "1100000000", "0.1-2": "1110000000", "0.1-3": "1000000000",
 		"0.2-1": "1111000000", "0.2-2": "1111000000", "0.2-3": "1111000000"} {

@@ -63,12 +63,7 @@ func writeGoDocs(a *app, out string, perGroup int) error {
 	if err != nil {
 		return fmt.Errorf("the sample is made of the Go standard library's documentation, and go env GOROOT failed: %w", err)
 	}
-	goroot := strings.TrimSpace(string(root))
-	rows, err := fineweb.GoDocs(goroot)
-	if err != nil {
-		return err
-	}
-	asked, chosen, err := fineweb.GoQuestions(goroot, sampleHeldOut)
+	sample, err := fineweb.GoDocs(strings.TrimSpace(string(root)), sampleHeldOut)
 	if err != nil {
 		return err
 	}
@@ -76,25 +71,25 @@ func writeGoDocs(a *app, out string, perGroup int) error {
 		return err
 	}
 	var b bytes.Buffer
-	if err := fineweb.EncodeParquet(&b, rows, perGroup); err != nil {
+	if err := fineweb.EncodeParquet(&b, sample.Rows, perGroup); err != nil {
 		return err
 	}
 	if _, err := docs.Write(b.Bytes()); err != nil {
 		return err
 	}
 	n := 0
-	for _, r := range rows {
+	for _, r := range sample.Rows {
 		n += len(r.Text)
 	}
-	fmt.Fprintf(a.stdout, "%s: %d documents, %s of text\n", docs.Path, len(rows), dsl.FormatBytes(int64(n)))
-	if err := writeLines(pairs, asked); err != nil {
+	fmt.Fprintf(a.stdout, "%s: %d documents, %s of text\n", docs.Path, len(sample.Rows), dsl.FormatBytes(int64(n)))
+	if err := writeLines(pairs, sample.Pairs); err != nil {
 		return err
 	}
-	fmt.Fprintf(a.stdout, "%s: %d questions with answers, to tune a model on\n", pairs.Path, len(asked))
-	if err := writeLines(questions, chosen); err != nil {
+	fmt.Fprintf(a.stdout, "%s: %d questions with answers, to tune a model on\n", pairs.Path, len(sample.Pairs))
+	if err := writeLines(questions, sample.Questions); err != nil {
 		return err
 	}
-	fmt.Fprintf(a.stdout, "%s: %d questions with choices, of packages that are held out\n", questions.Path, len(chosen))
+	fmt.Fprintf(a.stdout, "%s: %d questions with choices, of packages that are held out\n", questions.Path, len(sample.Questions))
 	return nil
 }
 

@@ -17,7 +17,7 @@ fi
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
 node --test --test-reporter=dot tools/report/units.test.mjs
-STEPFLOW_REPORT_PAGES=$tmp go test -count=1 ./report
+STEPFLOW_REPORT_PAGES=$tmp go test -count=1 -run Page ./report
 node tools/report/test.mjs "$@" "$tmp"/*.html
 
 # A run that goes on, in a folder of its own.
