@@ -94,7 +94,8 @@ func Begin(ctx context.Context, b *observe.Block, j Job, loaded gpu.Loaded) (*Lo
 	l.counted = l.state.Counted
 	before := l.state.Seam
 	l.state.Seam = nil
-	if (s.Grows() || l.narrow.matrices > 0 || l.taken.matrices > 0) && l.state.Step == 0 && before != nil {
+	began := l.narrow.matrices > 0 || l.taken.matrices > 0 || l.decomposed.matrices > 0
+	if (s.Grows() || began) && l.state.Step == 0 && before != nil {
 		if err := l.cut(ctx, func() error { return l.compareSeam(ctx, before) }); err != nil {
 			return nil, err
 		}
@@ -125,6 +126,7 @@ func (l *Loop) weights(ctx context.Context) error {
 	}
 	if err == nil {
 		l.tellTaken(ctx)
+		l.tellDecomposed(ctx)
 		l.tellStored(ctx)
 	}
 	if l.begun > 0 {
