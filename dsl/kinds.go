@@ -42,21 +42,27 @@ var Kinds = []Kind{
 			{Name: "seed", Type: cty.Number, Whole: true, Min: at(0), Max: at(maxWhole), Default: num(0),
 				Doc: "Seed of the first weights."},
 		}},
-	{Name: "peft", Types: []string{"lora", "relora"}, Repeat: true, Lazy: true,
+	{Name: "peft", Types: []string{"lora", "relora", "sltrain"}, Repeat: true, Lazy: true,
 		Doc: "An adapter, with the names of Hugging Face's PEFT. It sits on frozen projections and is merged when " +
-			"the stage ends; `relora` also merges and restarts on the way.",
+			"the stage ends; `relora` also merges and restarts on the way. That of `sltrain` takes the place of projections that train: " +
+			"each is the product of two matrices of rank r, and a value at some of its elements. The result has them whole.",
 		Attrs: []Attr{
 			{Name: "r", Type: cty.Number, Whole: true, Min: at(1), Max: at(1 << 16), Required: true, Doc: "Rank."},
 			{Name: "lora_alpha", Type: cty.Number, Above: at(0), Max: at(1e6), Required: true,
 				Doc: "The adapter's product is scaled by lora_alpha / r."},
 			{Name: "use_rslora", Type: cty.Bool, Default: cty.False, Doc: "Scale by lora_alpha / sqrt(r) instead."},
-			{Name: "init_lora_weights", Type: cty.String, Default: str("true"), Only: []string{"lora"},
+			{Name: "init_lora_weights", Type: cty.String, Default: str("true"), Only: []string{"lora", "sltrain"},
 				Doc: "First values: `true` for a random A and a B of zeros; `pissa` for the principal singular vectors of the " +
-					"weight, which keeps the rest; `pissa_niter_4` for the same by a randomised search of 4 iterations, much faster."},
+					"weight, which keeps the rest; `pissa_niter_4` for the same by a randomised search of 4 iterations, much faster. " +
+					"With `sltrain`, a weight that has values already begins with its singular vectors: by that search, unless " +
+					"another is named."},
 			{Name: "lora_dropout", Type: cty.Number, Min: at(0), Max: at(1), Default: num(0),
 				Doc: "0, since adapters train without dropout; any other value is an error."},
-			{Name: "loraplus_lr_ratio", Type: cty.Number, Above: at(0), Max: at(1e6), Default: num(1),
+			{Name: "loraplus_lr_ratio", Type: cty.Number, Above: at(0), Max: at(1e6), Default: num(1), Only: []string{"lora", "relora"},
 				Doc: "Multiplies the learning rate of the matrices B; A has the optimizer's (LoRA+)."},
+			{Name: "sparsity", Type: cty.Number, Above: at(0), Below: at(1), Required: true, Only: []string{"sltrain"},
+				Doc: "Share of the elements of each projection that have a value beside the product, such as 0.03. They are drawn at " +
+					"random, by the stage's seed, and never change."},
 			{Name: "target_modules", Type: strings_, Filled: true, Required: true,
 				Doc: "Names such as `q_proj`, patterns such as `model.layers.*.mlp.*`, or `all-linear`. A name or " +
 					"pattern that matches nothing is an error."},

@@ -137,6 +137,15 @@ func Int32Bytes(v []int32) []byte {
 	return b
 }
 
+// BytesInt32 is the inverse of Int32Bytes.
+func BytesInt32(b []byte) []int32 {
+	v := make([]int32, len(b)/4)
+	for i := range v {
+		v[i] = int32(binary.LittleEndian.Uint32(b[4*i:]))
+	}
+	return v
+}
+
 // ToBF16 rounds to nearest even; NaN stays NaN.
 func ToBF16(x float32) uint16 {
 	u := math.Float32bits(x)

@@ -21,14 +21,15 @@ const (
 	KindNorm           // gain [hidden]
 	KindLoraA          // [r, in]
 	KindLoraB          // [out, r]
+	KindSparse         // [n]: some elements of a projection
 )
 
 func (k Kind) String() string {
-	return [...]string{"invalid", "embedding", "head", "linear", "bias", "norm", "lora_A", "lora_B"}[k]
+	return [...]string{"invalid", "embedding", "head", "linear", "bias", "norm", "lora_A", "lora_B", "sparse"}[k]
 }
 
 // IsAdapter reports whether the parameter belongs to an adapter.
-func (k Kind) IsAdapter() bool { return k == KindLoraA || k == KindLoraB }
+func (k Kind) IsAdapter() bool { return k == KindLoraA || k == KindLoraB || k == KindSparse }
 
 // Param is one tensor of a model.
 type Param struct {

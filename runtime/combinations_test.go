@@ -70,6 +70,7 @@ var axes = []axis{
 		{name: "pissa", stage: "adapter = peft.lora.pissa", setup: compatibility.Setup{"adapter": {"lora"}}},
 		{name: "relora, pruned", stage: "adapter = peft.relora.pruned",
 			setup: compatibility.Setup{"adapter": {"relora"}, "optimizer_*_pruning": {compatibility.Given}}},
+		{name: "sltrain", stage: "adapter = peft.sltrain.a", setup: compatibility.Setup{"adapter": {"sltrain"}}},
 		{name: "relora, remainder", stage: "adapter = peft.relora.remainder", setup: compatibility.Setup{"adapter": {"relora"}}},
 	}},
 	{"micro-batch", []choice{{name: "whole"},
@@ -281,6 +282,12 @@ peft "relora" "a" {
   lora_alpha     = 4
   target_modules = ["all-linear"]
   reset_every    = 1
+}
+peft "sltrain" "a" {
+  r              = 2
+  lora_alpha     = 4
+  sparsity       = 0.1
+  target_modules = ["all-linear", "lm_head"] # which trains where all layers are frozen
 }
 peft "relora" "remainder" {
   r              = 2

@@ -69,6 +69,9 @@ var binders = map[string]func(*Device, *loaded, *gpu.Launch) func(){
 	"align_rows":          bindAlignRows,
 	"eigh":                bindEigh,
 
+	"scatter_add": bindScatterAdd,
+	"gather":      bindGather,
+
 	"attention_cached": bindAttentionCached,
 	"cache_write":      bindCacheWrite,
 

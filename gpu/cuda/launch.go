@@ -68,6 +68,9 @@ var binders = map[string]func(b *binder, x *gpu.Launch) work{
 	"align_rows":      bindAlignRows,
 	"eigh":            bindEigh,
 
+	"scatter_add": bindScatterAdd,
+	"gather":      bindGather,
+
 	"embedding":      bindEmbedding,
 	"embedding_grad": bindEmbeddingGrad,
 	"rmsnorm":        bindRMSNorm,

@@ -80,6 +80,7 @@ func cases() (list []Case) {
 	list = append(list, caches()...)
 	list = append(list, narrowMoments()...)
 	list = append(list, channels()...)
+	list = append(list, sparse()...)
 	for _, s := range [][3]int{
 		{1, 1, 1}, {3, 5, 7}, {14, 32, 4}, {15, 33, 385}, {64, 70, 129}, {1, 300, 17},
 		{300, 1, 5}, {9, 40, 2100}, {200, 8, 33}, {8, 200, 50}, {3, 1100, 20}, {61, 1030, 9},
@@ -321,6 +322,7 @@ func mixed() (list []Case) {
 			{Kernel: "slice_grad", Attrs: gpu.Attrs{Lo: 2}, In: ops(w, wider), Tol: 1e-7},
 		}...)
 	}
+	list = append(list, Case{Kernel: "gather", In: ops(bf16(3, 7), i32(4), f32(4)), Values: map[int][]int{1: {0, 6, 7, 20}}, Tol: 1e-7})
 	for _, n := range [][2]int{{1, 1}, {65, 33}, {200, 257}} {
 		ids, dnll, dy := i32(1, n[0]), f32(1, n[0]), bf16(1, n[0], n[1])
 		list = append(list, Case{Kernel: "sum_rows", In: ops(dy, f32(n[1])), Tol: 2e-6},

@@ -196,6 +196,14 @@ var vjp = map[string]func(g *Graph, n *node, dy []Value, need []bool) []Value{
 	"embedding": func(g *Graph, n *node, dy []Value, _ []bool) []Value {
 		return []Value{{}, g.Op1("embedding_grad", gpu.Attrs{Rows: n.in[1].Shape()[0]}, n.in[0], dy[0])}
 	},
+	"scatter_add": func(g *Graph, n *node, dy []Value, need []bool) []Value {
+		return []Value{dy[0], {}, when(need[2], func() Value { return g.Op1("gather", n.attrs, dy[0], n.in[1]) })}
+	},
+	"gather": func(g *Graph, n *node, dy []Value, need []bool) []Value {
+		return []Value{when(need[0], func() Value {
+			return g.Op1("scatter_add", n.attrs, g.Op1("zero", gpu.Attrs{}, n.in[0]), n.in[1], dy[0])
+		}), {}, dy[0]}[:len(n.in)]
+	},
 	"rmsnorm": func(g *Graph, n *node, dy []Value, need []bool) []Value {
 		rstd := Value{n, 1}
 		dw := when(need[1], func() Value { return g.Op1("rmsnorm_grad_w", gpu.Attrs{}, dy[0], n.in[0], rstd) })

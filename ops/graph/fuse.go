@@ -8,7 +8,7 @@ type accumulates map[string]struct{ inputs, out int }
 
 var (
 	products = accumulates{"matmul": {2, 0}, "embedding_grad": {2, 0}, "linear_cross_entropy_grad": {4, 2},
-		"slice_grad": {1, 0}}
+		"slice_grad": {1, 0}, "gather": {2, 0}}
 	// Gradients of gains and biases, and of what a norm reads beside the residual connection.
 	sums = accumulates{"sum_rows": {1, 0}, "rmsnorm_grad_w": {3, 0}, "rmsnorm_grad_x": {4, 0}}
 )

@@ -44,7 +44,8 @@ type node struct {
 	layer   int
 	name    string
 
-	recomputed bool // a copy made by Recompute
+	recomputed bool // a copy made by Recompute or Remake
+	remade     bool // built by Remade
 
 	leaf   *leaf // set for leaves and views of leaves
 	source Value // of a view of a value that a node makes

@@ -22,7 +22,14 @@ type Config struct {
 	Dropout       float64         `json:"lora_dropout"`
 	FanInFanOut   bool            `json:"fan_in_fan_out"`
 	DoRA          bool            `json:"use_dora"`
+	Sparsity      float64         `json:"sparsity,omitempty"` // of peft_type SLTRAIN, which PEFT does not know
 }
+
+// Types of adapters.
+const (
+	typeLoRA    = "LORA"
+	typeSLTrain = "SLTRAIN"
+)
 
 // Config returns the configuration of adapters.
 func (s Spec) Config(as []Adapter) Config {
@@ -34,15 +41,19 @@ func (s Spec) Config(as []Adapter) Config {
 	if err != nil {
 		panic("peft: names cannot be encoded: " + err.Error())
 	}
-	return Config{PEFTType: "LORA", TaskType: "CAUSAL_LM", R: s.R, Alpha: s.Alpha, UseRSLora: s.UseRSLora, TargetModules: list,
+	kind := typeLoRA
+	if s.Composes() {
+		kind = typeSLTrain
+	}
+	return Config{PEFTType: kind, Sparsity: s.Sparsity, TaskType: "CAUSAL_LM", R: s.R, Alpha: s.Alpha, UseRSLora: s.UseRSLora, TargetModules: list,
 		Bias: "none"}
 }
 
 // Check returns why adapters cannot be added by rank and scale alone; nil if they can.
 func (c Config) Check() error {
 	switch {
-	case c.PEFTType != "LORA":
-		return fmt.Errorf("peft_type is %q: only LORA is read", c.PEFTType)
+	case c.PEFTType != typeLoRA && c.PEFTType != typeSLTrain:
+		return fmt.Errorf("peft_type is %q: only LORA is read, and SLTRAIN of stepflow's own checkpoints", c.PEFTType)
 	case c.R < 1:
 		return fmt.Errorf("r is %d: it is at least 1", c.R)
 	case c.Bias != "" && c.Bias != "none":
@@ -59,5 +70,9 @@ func (c Config) Check() error {
 
 // Spec is what the configuration says of the adapters' product.
 func (c Config) Spec() Spec {
-	return Spec{Method: "lora", R: c.R, Alpha: c.Alpha, UseRSLora: c.UseRSLora}
+	method := "lora"
+	if c.PEFTType == typeSLTrain {
+		method = sltrain
+	}
+	return Spec{Method: method, R: c.R, Alpha: c.Alpha, UseRSLora: c.UseRSLora, Sparsity: c.Sparsity}
 }

@@ -1,5 +1,6 @@
 // Package peft adds low-rank adapters to frozen projections: LoRA (Hu et al. 2021) and ReLoRA
-// (Lialin et al. 2023), with the names of Hugging Face's PEFT.
+// (Lialin et al. 2023), with the names of Hugging Face's PEFT. Those of SLTrain (Han et al. 2024) take the place of projections
+// that are trained.
 package peft
 
 import (
@@ -17,7 +18,7 @@ import (
 
 // Spec is an adapter's configuration.
 type Spec struct {
-	Method        string // "lora" or "relora"
+	Method        string // "lora", "relora" or "sltrain"
 	R             int
 	Alpha         float64
 	UseRSLora     bool     // scale alpha/sqrt(r) instead of alpha/r (Kalajdzievski 2023)
@@ -27,6 +28,7 @@ type Spec struct {
 	ResetEvery    int      // relora: optimizer steps between merge and restart
 	RestartWarmup int      // relora: steps over which the learning rate comes back after a restart
 	MergeRounding string   // of bf16 weights: RoundStochastic or RoundRemainder
+	Sparsity      float64  // sltrain: the share of a weight's elements that have a value beside the product
 
 	// Relora: the share of each moment of the optimizer that a restart makes zero, the smallest magnitudes or elements at
 	// random. If both are 0, all of the moments begin again.
@@ -62,14 +64,18 @@ func (s Spec) KeepsRemainders(weights gpu.DType) bool {
 	return s.Method == "relora" && weights == gpu.BF16 && s.MergeRounding == RoundRemainder
 }
 
-// Adapter is the pair of matrices on one projection: y = W x + scale B A x.
+// Adapter is the pair of matrices on one projection: y = W x + scale B A x. Those of sltrain have Values besides, and their W
+// is made of all three.
 type Adapter struct {
 	Target ops.Param
 	A, B   ops.Param // [r, in], [out, r]
+	Values ops.Param // [n]
 }
 
 // Module is the name of a projection without ".weight".
-func Module(p ops.Param) string { return strings.TrimSuffix(p.Name, ".weight") }
+func Module(p ops.Param) string { return trim(p.Name) }
+
+func trim(name string) string { return strings.TrimSuffix(name, ".weight") }
 
 // Shapes returns the shapes of the two matrices of rank r on a projection [out, in].
 func Shapes(projection gpu.Shape, r int) (a, b gpu.Shape) {
@@ -98,13 +104,19 @@ func (s Spec) Match(params []ops.Param, candidate func(ops.Param) bool) ([]Adapt
 		if s.R > min(out, in) {
 			return nil, fmt.Errorf("rank %d is larger than %s, which is %d x %d: choose r of at most %d", s.R, Module(p), out, in, min(out, in))
 		}
-		base, id := Module(p), strings.TrimSuffix(p.ID, ".weight")
+		base, id := Module(p), trim(p.ID)
 		a, b := Shapes(p.Shape, s.R)
-		list = append(list, Adapter{Target: p,
+		x := Adapter{Target: p,
 			A: ops.Param{ID: id + ".lora_A.weight", Name: base + ".lora_A.weight", Shape: a, Layer: p.Layer,
 				Kind: ops.KindLoraA},
 			B: ops.Param{ID: id + ".lora_B.weight", Name: base + ".lora_B.weight", Shape: b, Layer: p.Layer,
-				Kind: ops.KindLoraB}})
+				Kind: ops.KindLoraB}}
+		if s.Composes() {
+			if err := s.compose(&x); err != nil {
+				return nil, err
+			}
+		}
+		list = append(list, x)
 	}
 	for i, t := range s.TargetModules {
 		if !used[i] {
@@ -148,19 +160,26 @@ func modules(params []ops.Param) (names []string) {
 func Params(as []Adapter) (list []ops.Param) {
 	for _, a := range as {
 		list = append(list, a.A, a.B)
+		if a.Values.Kind == ops.KindSparse {
+			list = append(list, a.Values)
+		}
 	}
 	return list
 }
 
-// Hook is the projection with its adapter: y = x Wᵀ + scale (x Aᵀ) Bᵀ; the product B A is never formed.
+// Hook is the projection with its adapter: y = x Wᵀ + scale (x Aᵀ) Bᵀ, where the product B A is never formed; or, of one that
+// takes the place of its weight, y = x (scale B A + S)ᵀ.
 func (s Spec) Hook(as []Adapter, weight func(name string) graph.Value) graph.Projection {
 	by := map[string]Adapter{}
 	for _, a := range as {
 		by[Module(a.Target)] = a
 	}
 	return func(g *graph.Graph, module string, x, w, b graph.Value) graph.Value {
-		y := g.Linear(x, w, b)
 		a, ok := by[module]
+		if ok && s.Composes() {
+			return g.Linear(x, s.composed(g, a, weight), b)
+		}
+		y := g.Linear(x, w, b)
 		if !ok {
 			return y
 		}

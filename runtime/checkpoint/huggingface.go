@@ -21,6 +21,7 @@ type Folder struct {
 	names  []string
 	files  []*File
 	tensor map[string]*File
+	zeros  map[string]zero // tensors that are in none of them; see AddComposed
 }
 
 // maxIndex is the most bytes that are read of an index.
@@ -147,17 +148,30 @@ func (d *Folder) Files() (paths []string) {
 }
 
 // Has reports whether the folder holds a tensor.
-func (d *Folder) Has(name string) bool { return d.tensor[name] != nil }
+func (d *Folder) Has(name string) bool { return d.DType(name) != "" }
 
 // Names lists the tensors, sorted.
-func (d *Folder) Names() []string { return slices.Sorted(maps.Keys(d.tensor)) }
+func (d *Folder) Names() []string {
+	return slices.Sorted(func(yield func(string) bool) {
+		for name := range d.tensor {
+			if !yield(name) {
+				return
+			}
+		}
+		for name := range d.zeros {
+			if !yield(name) {
+				return
+			}
+		}
+	})
+}
 
 // DType is the format's name of a tensor's element type, such as "BF16"; empty if there is no such tensor.
 func (d *Folder) DType(name string) string {
 	if f := d.tensor[name]; f != nil {
 		return f.index[name].DType
 	}
-	return ""
+	return d.zeros[name].dtype
 }
 
 // Same reports whether two tensors are of one type and shape and hold the same bytes.
@@ -199,12 +213,16 @@ func (d *Folder) Shape(name string) (gpu.Shape, bool) {
 	if f := d.tensor[name]; f != nil {
 		return f.Shape(name)
 	}
-	return nil, false
+	z, ok := d.zeros[name]
+	return z.shape, ok
 }
 
 // Float32 reads a tensor.
 func (d *Folder) Float32(name string) ([]float32, error) {
 	f := d.tensor[name]
+	if z, ok := d.zeros[name]; ok {
+		return make([]float32, z.shape.Elems()), nil
+	}
 	if f == nil {
 		return nil, fmt.Errorf("the checkpoint has no tensor %s", name)
 	}

@@ -11,7 +11,7 @@ var (
 	rows    = []Choices{Every("optimizer"), Every("adapter"), Every("grow"), Every("frozen_dtype"), Any("update", "fused")}
 	columns = []Choices{Any("precision", "fp32"), Any("precision", "bf16"), Any("state_dtype", "int8"), Any("update", "fused"),
 		Any("micro_batch_size", PartOfBatch), Every("frozen_dtype"), Any("adapter", "lora"), Any("adapter", "relora"),
-		Any("moments", "mapped"), Any("device", "cpu"), Any("device", "cuda")}
+		Any("adapter", "sltrain"), Any("moments", "mapped"), Any("device", "cpu"), Any("device", "cuda")}
 )
 
 // Markdown is the part of docs/methods.md that shows the table: what goes with what, and why not.

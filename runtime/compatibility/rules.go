@@ -50,7 +50,7 @@ var Rules = []Rule{
 		Instead: "Give freeze, or leave frozen_dtype out.",
 	},
 	{
-		A: Every("adapter"), B: Any("freeze", Nothing), At: "adapter",
+		A: Any("adapter", "lora", "relora"), B: Any("freeze", Nothing), At: "adapter",
 		Title:   "Adapter without a place",
 		Why:     "Adapters sit on frozen projections, and nothing is frozen.",
 		Instead: `Set freeze, such as freeze = ["inherited"].`,
@@ -66,6 +66,13 @@ var Rules = []Rule{
 		Title: "Merged on the way",
 		Why: "A {adapter} adapter is merged again and again while the stage trains, so those that it ends with hold a part of what it " +
 			"learnt.",
+		Instead: "Leave merge out, or use a lora adapter.",
+	},
+	{
+		A: Any("merge", "false"), B: Any("adapter", "sltrain"), At: "merge",
+		Title: "Nothing to add to",
+		Why: "A {adapter} adapter takes the place of the weights, so there are none that it could be kept apart from, and no program but " +
+			"this reads it.",
 		Instead: "Leave merge out, or use a lora adapter.",
 	},
 	{

@@ -5,18 +5,21 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"stepflow/foreign"
 	"stepflow/gpu"
+	"stepflow/ops"
 	"stepflow/ops/peft"
 	"stepflow/runtime/checkpoint"
 )
 
 // Adapter is the adapters beside a model's weights, in PEFT's form. A nil one adds nothing.
 type Adapter struct {
-	file  *checkpoint.File
-	scale float64
+	file     *checkpoint.File
+	scale    float64
+	composes bool // they take the place of weights
 }
 
 // maxConfig bounds an adapter_config.json.
@@ -50,7 +53,8 @@ func OpenAdapter(folder string) (*Adapter, error) {
 		f.Close()
 		return nil, err
 	}
-	a.scale = c.Spec().Scale()
+	spec := c.Spec()
+	a.scale, a.composes = spec.Scale(), spec.Composes()
 	return a, nil
 }
 
@@ -89,12 +93,37 @@ func (a *Adapter) Merge(name string, shape gpu.Shape, from int, v []float32) err
 	lo, hi := from/in, (from+len(v)+in-1)/in
 	if from%in == 0 && len(v)%in == 0 {
 		peft.AddProduct(v, y[lo*r:hi*r], x, a.scale, r, in)
-		return nil
+	} else {
+		rows := make([]float32, (hi-lo)*in)
+		copy(rows[from-lo*in:], v)
+		peft.AddProduct(rows, y[lo*r:hi*r], x, a.scale, r, in)
+		copy(v, rows[from-lo*in:])
 	}
-	rows := make([]float32, (hi-lo)*in)
-	copy(rows[from-lo*in:], v)
-	peft.AddProduct(rows, y[lo*r:hi*r], x, a.scale, r, in)
-	copy(v, rows[from-lo*in:])
+	if a.composes {
+		return a.addValues(at, shape, from, v)
+	}
+	return nil
+}
+
+// addValues adds the values at some places of a weight.
+func (a *Adapter) addValues(at string, shape gpu.Shape, from int, v []float32) error {
+	values, err := a.file.Float32(at + ".sparse_value")
+	if err != nil {
+		return err
+	}
+	places, err := a.file.Int32(at + ".sparse_index")
+	if err != nil {
+		return err
+	}
+	x := peft.Adapter{Target: ops.Param{Name: strings.TrimPrefix(at, checkpoint.AdapterPrefix) + ".weight", Shape: shape},
+		Values: ops.Param{Name: at + ".sparse_value", Shape: gpu.Shape{len(values)}}}
+	if err := peft.CheckPlaces(x, places); err != nil {
+		return err
+	}
+	first, _ := slices.BinarySearch(places, int32(from))
+	for k := first; k < len(places) && int(places[k]) < from+len(v); k++ {
+		v[int(places[k])-from] += values[k]
+	}
 	return nil
 }
 
@@ -114,6 +143,9 @@ func OpenFolder(folder string) (*Folder, error) {
 	if err != nil {
 		f.Close()
 		return nil, err
+	}
+	if a != nil {
+		f.AddComposed(a.file)
 	}
 	return &Folder{f, a}, nil
 }

@@ -43,6 +43,8 @@ func (s *Stage) Apart() error {
 // apartFromStart is Apart for the weights that the stage started from, without those of its result.
 func (s *Stage) apartFromStart() error {
 	switch {
+	case len(s.Composed) > 0:
+		return fmt.Errorf("sltrain trains weights as a whole, so no model holds weights that its adapters could be added to")
 	case s.Restarts():
 		return fmt.Errorf("relora merged its adapters every %d steps and began new ones, so the last ones hold a part of what it learnt",
 			s.Peft.ResetEvery)

@@ -13,6 +13,7 @@ type Figures struct {
 	Trainable  int64            `json:"trainable_parameters"`
 	Frozen     int64            `json:"frozen_parameters"`
 	Adapter    int64            `json:"adapter_parameters"`
+	Composed   int64            `json:"composed_parameters,omitempty"` // of weights that adapters take the place of
 	ByKind     map[string]int64 `json:"bytes"`
 	Peak       int64            `json:"peak_bytes"`
 	LowerBound int64            `json:"lower_bound_bytes"` // resident and the most that is alive at once
@@ -103,6 +104,16 @@ func (f *Figures) count(s *Stage) {
 			f.NarrowSaves += n*weight - states
 			if s.Stored(x).Quantized() {
 				f.CheckpointSize += states
+			}
+		}
+	}
+	if len(s.Composed) > 0 {
+		for _, a := range s.Adapters {
+			f.Composed += a.Target.Elems()
+			n := a.PlacesType().Bytes()
+			f.PaperStates, f.CheckpointSize = f.PaperStates+n, f.CheckpointSize+n
+			if ops.InLayers(a.Target) {
+				f.LayerStates += n
 			}
 		}
 	}

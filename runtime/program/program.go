@@ -70,6 +70,9 @@ func BufGrad(id string) string { return "grad/" + id }
 // BufRemainder is what a weight that ReLoRA merges into could not hold.
 func BufRemainder(id string) string { return "remainder/" + id }
 
+// BufPlaces holds the numbers of the elements of a weight that have values beside its low-rank product.
+func BufPlaces(id string) string { return "places/" + id }
+
 // builder holds the leaves of a graph under construction.
 type builder struct {
 	g      *graph.Graph
@@ -159,6 +162,7 @@ func StageGraph(s *Stage, caps gpu.Caps) *graph.Graph {
 	}
 	b.zero()
 	b.micro()
+	b.g.Remake()
 	if s.Recompute > 0 {
 		b.g.Recompute(func(layer int) bool { return layer >= s.Recompute })
 	}
@@ -193,6 +197,11 @@ func (b *stageBuilder) declare() {
 	b.linear = graph.Projection(arch.Plain)
 	if len(s.Adapters) > 0 {
 		b.linear = s.Peft.Hook(s.Adapters, b.weight)
+	}
+	if len(s.Composed) > 0 {
+		for _, a := range s.Adapters {
+			b.byName[a.Places()] = b.g.Leaf(BufPlaces(a.Target.ID), gpu.RoleAdapter, a.PlacesType())
+		}
 	}
 	b.declareSlots()
 	b.declareMerges()

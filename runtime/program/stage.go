@@ -2,6 +2,7 @@ package program
 
 import (
 	"math"
+	"slices"
 	"strconv"
 
 	"stepflow/gpu"
@@ -30,6 +31,8 @@ type Stage struct {
 	Peft     *peft.Spec
 	Adapters []peft.Adapter
 	PeftSeed uint64
+	// Composed are the weights that adapters take the place of, by ID: they have no buffers. Adapt sets it.
+	Composed map[string]bool
 	// KeepApart ends the stage with weights and adapters, instead of weights that they are merged into.
 	KeepApart bool
 
@@ -65,6 +68,17 @@ type Stage struct {
 	flops   counted      // of Program; see stepFLOPs
 }
 
+// Adapt gives the stage adapters.
+func (s *Stage) Adapt(spec *peft.Spec, as []peft.Adapter) {
+	s.Peft, s.Adapters, s.Composed = spec, as, nil
+	if spec.Composes() {
+		s.Composed = map[string]bool{}
+		for _, a := range as {
+			s.Composed[a.Target.ID] = true
+		}
+	}
+}
+
 // LayerPrefix starts the ids of layers that the stage makes. It is the number of stages below it, not its name, so that a
 // renamed block makes the same bits.
 func (s *Stage) LayerPrefix() string {
@@ -96,12 +110,12 @@ func (s *Stage) LayerIDs() []string {
 func (s *Stage) Grows() bool { return s.From != nil && len(s.Layers) > len(s.From.Layers) }
 
 // ChangesAtStart reports whether what the stage trains is not, number for number, the model that it starts from: it has new layers,
-// frozen weights in fewer bits, or adapters that took a part of their weights.
+// frozen weights in fewer bits, or adapters that took a part of their weights or the place of them.
 func (s *Stage) ChangesAtStart() bool {
 	if s.From == nil && s.Init == "" { // it starts from no model
 		return false
 	}
-	return s.Grows() || len(s.AllNarrow()) > 0 || s.Peft != nil && s.Peft.Principal() && len(s.Adapters) > 0
+	return s.Grows() || len(s.AllNarrow()) > 0 || len(s.Composed) > 0 || s.Peft != nil && s.Peft.Principal() && len(s.Adapters) > 0
 }
 
 // StartPass is the pass of the model that the stage starts from over one of its micro-batches.
@@ -131,7 +145,7 @@ func (s *Stage) MicroSteps() int { return s.Batch / s.Micro }
 
 // Trainable lists the parameters that are updated, adapters after the model's own.
 func (s *Stage) Trainable() (list []ops.Param) {
-	for _, p := range s.Params {
+	for _, p := range s.Dense() {
 		if !s.Frozen[p.ID] {
 			list = append(list, p)
 		}
@@ -139,14 +153,22 @@ func (s *Stage) Trainable() (list []ops.Param) {
 	return append(list, peft.Params(s.Adapters)...)
 }
 
-// All lists the model's parameters and the adapters'.
-func (s *Stage) All() []ops.Param {
-	return append(append([]ops.Param(nil), s.Params...), peft.Params(s.Adapters)...)
+// Dense lists the model's parameters that have buffers of their own.
+func (s *Stage) Dense() []ops.Param {
+	if len(s.Composed) == 0 {
+		return s.Params
+	}
+	return slices.DeleteFunc(slices.Clone(s.Params), func(p ops.Param) bool { return s.Composed[p.ID] })
 }
 
-// States lists what the optimizer keeps of a parameter: nothing of one that is frozen.
+// All lists the model's parameters and the adapters', but for those that adapters take the place of.
+func (s *Stage) All() []ops.Param {
+	return append(append([]ops.Param(nil), s.Dense()...), peft.Params(s.Adapters)...)
+}
+
+// States lists what the optimizer keeps of a parameter: nothing of one that is frozen, or that an adapter takes the place of.
 func (s *Stage) States(p ops.Param) []optim.State {
-	if s.Frozen[p.ID] {
+	if s.Frozen[p.ID] || s.Composed[p.ID] {
 		return nil
 	}
 	return s.Optimizer.States(p, s.DType)
@@ -187,7 +209,7 @@ func (s *Stage) KeepsRemainders() bool { return s.Restarts() && s.Peft.KeepsRema
 
 // MergesRounded reports whether adapters are merged into weights that are coarser than fp32.
 func (s *Stage) MergesRounded() bool {
-	return len(s.Adapters) > 0 && s.DType == gpu.BF16 && !s.KeepApart
+	return len(s.Adapters) > 0 && s.DType == gpu.BF16 && !s.KeepApart && len(s.Composed) == 0
 }
 
 // MergesAtRandom reports whether merges round stochastically.

@@ -49,7 +49,7 @@ func (s *Stage) MergedApart() []peft.Adapter { return s.adaptersOf(true) }
 
 func (s *Stage) adaptersOf(narrow bool) (list []peft.Adapter) {
 	for _, a := range s.Adapters {
-		if s.Narrow(a.Target) == narrow {
+		if !s.Composed[a.Target.ID] && s.Narrow(a.Target) == narrow {
 			list = append(list, a)
 		}
 	}

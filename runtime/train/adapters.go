@@ -23,6 +23,9 @@ type singular struct {
 // principal singular vectors keeps the rest: what the device adds up is then the weight.
 func (t *trainer) firstWeight(ctx context.Context, p ops.Param, v []float32) error {
 	a := t.adapterOf(p)
+	if a != nil && t.stage.Peft.Composes() {
+		return t.begins(ctx, *a, v)
+	}
 	if a == nil || !t.stage.Peft.Principal() {
 		return t.setWeight(p, v)
 	}
@@ -54,8 +57,11 @@ func (t *trainer) firstWeight(ctx context.Context, p ops.Param, v []float32) err
 	return t.setWeight(p, rest)
 }
 
-// startAdapters gives the adapters their first values.
+// startAdapters gives the adapters their first values, but for those that have taken them from their weights.
 func (t *trainer) startAdapters(ctx context.Context) error {
+	if len(t.stage.Composed) > 0 {
+		return ctx.Err()
+	}
 	t.taken.matrices = len(t.taken.first) / 2
 	for _, p := range peft.Params(t.stage.Adapters) {
 		v, ok := t.taken.first[p.ID]

@@ -54,8 +54,11 @@ func (l *Loop) Finish(ctx context.Context) (*Result, error) {
 	}
 	if len(l.stage.Adapters) > 0 {
 		end := func(ctx context.Context) error { return l.mergeLast(ctx, seam, before) }
-		if l.stage.KeepApart {
+		switch {
+		case l.stage.KeepApart:
 			end = l.keepApart
+		case len(l.stage.Composed) > 0:
+			end = l.composeLast
 		}
 		if err := l.block.Inside(ctx, tracing.SpanMerge, end); err != nil {
 			return nil, err
@@ -103,6 +106,13 @@ func (l *Loop) end(ctx context.Context) (why string, err error) {
 func (l *Loop) keepApart(ctx context.Context) error {
 	l.block.Notice(ctx, "adapters kept apart from the weights (merge = false)")
 	return l.keepAdapters()
+}
+
+// composeLast ends a stage whose adapters take the place of weights. The weights are made when the result is written: the device
+// has no room for them.
+func (l *Loop) composeLast(ctx context.Context) error {
+	l.block.Notice(ctx, "%d weights of low rank and %g of their elements are written whole", len(l.stage.Adapters), l.stage.Peft.Sparsity)
+	return nil
 }
 
 // mergeLast merges the adapters for good, and notes what that changed of the losses before.

@@ -26,6 +26,14 @@ func Phases(s *program.Stage, from int) []program.Phase {
 		begin.Doing, takes = "growing", t.growBytes
 	}
 	save := program.Phase{Doing: "saving", Arena: s.Program.ArenaBytes, Held: t.largest()}
+	for _, p := range s.Params {
+		if a := t.adapterOf(p); a != nil && s.Composed[p.ID] {
+			save.Heap = max(save.Heap, composeBytes(*a)+p.Elems()*s.DType.Size())
+			if from == 0 {
+				begin.Heap = max(begin.Heap, t.beginsBytes(p, *a))
+			}
+		}
+	}
 	for _, p := range s.All() {
 		begin.Heap = max(begin.Heap, takes(p))
 		if s.Narrow(p) {
@@ -37,7 +45,7 @@ func Phases(s *program.Stage, from int) []program.Phase {
 			save.Held += x.Bytes()
 		}
 	}
-	if s.Peft != nil && s.Peft.Principal() { // until the adapters begin with them
+	if s.Peft != nil && s.Peft.Principal() && len(s.Composed) == 0 { // until the adapters begin with them
 		for _, p := range peft.Params(s.Adapters) {
 			begin.Held += float * p.Elems()
 		}
@@ -105,10 +113,32 @@ func (t *trainer) setWeightBytes(p ops.Param) int64 {
 		}
 		most = max(most, n)
 	}
-	if a := t.adapterOf(p); a != nil && t.stage.Peft.Principal() { // its product, and what is left; before that, its vectors
+	if a := t.adapterOf(p); a != nil && t.stage.Peft.Principal() && !t.stage.Composed[p.ID] { // its product, and what is left; before that, its vectors
 		most = max(most+2*value, t.stage.Peft.SingularBytes(p.Shape[0], p.Shape[1]))
 	}
 	return value + most
+}
+
+// composeBytes is what compose takes: a value, and what it is made of.
+func composeBytes(a peft.Adapter) int64 {
+	return float*(a.Target.Elems()+2*(a.A.Elems()+a.B.Elems()+a.Values.Elems())) + 2*a.PlacesType().Bytes()
+}
+
+// beginsBytes is what begins takes of a weight: making it, and then taking it apart, or giving its parts to the device.
+func (t *trainer) beginsBytes(p ops.Param, a peft.Adapter) int64 {
+	s := t.stage
+	parts := float*(a.A.Elems()+a.B.Elems()+a.Values.Elems()) + 2*a.PlacesType().Bytes()
+	most := int64(0)
+	for _, x := range []ops.Param{a.A, a.B, a.Values} {
+		most = max(most, parts+t.setWeightBytes(x))
+	}
+	if s.From != nil {
+		most = max(most, s.Growth.ValueBytes(p)-float*p.Elems())
+	}
+	if !t.fresh(p) {
+		most = max(most, parts+s.Peft.DecomposeBytes(a))
+	}
+	return float*p.Elems() + most
 }
 
 // growBytes is what grow takes: making a value, and then setWeight; and takeState, for what is not kept as it is.

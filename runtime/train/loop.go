@@ -125,6 +125,7 @@ func (l *Loop) weights(ctx context.Context) error {
 	}
 	if err == nil {
 		l.tellTaken(ctx)
+		l.tellDecomposed(ctx)
 		l.tellStored(ctx)
 	}
 	if l.begun > 0 {

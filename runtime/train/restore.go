@@ -55,7 +55,7 @@ func (t *trainer) restore(ctx context.Context, from stored) error {
 		}
 		return t.set(p.ID, v)
 	}
-	if err := forward.Fill(ctx, s.Params, "", f, set); err != nil {
+	if err := forward.Fill(ctx, s.Dense(), "", f, set); err != nil {
 		return err
 	}
 	if len(s.Adapters) > 0 {
@@ -65,6 +65,9 @@ func (t *trainer) restore(ctx context.Context, from stored) error {
 		}
 		defer ad.Close()
 		if err := forward.Fill(ctx, peft.Params(s.Adapters), checkpoint.AdapterPrefix, ad, set); err != nil {
+			return err
+		}
+		if err := t.restorePlaces(ad); err != nil {
 			return err
 		}
 	}

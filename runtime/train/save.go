@@ -57,6 +57,12 @@ func (t *trainer) release() {
 func (t *trainer) tensors(final bool) (model, adapter, opt []checkpoint.Tensor) {
 	s := t.stage
 	for _, p := range s.Params {
+		if s.Composed[p.ID] {
+			if final {
+				model = append(model, t.composedTensor(p))
+			}
+			continue
+		}
 		if s.Narrow(p) {
 			model = append(model, t.plainTensor(p, final && !s.KeepApart))
 			continue
@@ -68,6 +74,7 @@ func (t *trainer) tensors(final bool) (model, adapter, opt []checkpoint.Tensor) 
 		for _, p := range peft.Params(s.Adapters) {
 			adapter = append(adapter, t.tensor(checkpoint.AdapterPrefix+p.Name, p.ID))
 		}
+		adapter = append(adapter, t.placesTensors()...)
 		opt = append(opt, t.firstTensors()...)
 		for _, a := range s.Adapters {
 			if name := program.BufRemainder(a.Target.ID); t.has(name) {

@@ -119,6 +119,9 @@ func (l *Loop) compareSeam(ctx context.Context) error {
 	if l.taken.matrices > 0 {
 		add("singular", "singular vectors moved to adapters")
 	}
+	if l.decomposed.matrices > 0 {
+		add("decomposition", "weights of low rank and some elements")
+	}
 	if l.narrow.matrices > 0 {
 		add("quantization", fmt.Sprintf("frozen weights stored in %v", l.stage.FrozenDType))
 	}

@@ -17,17 +17,18 @@ import (
 
 // trainer runs one stage on a loaded program.
 type trainer struct {
-	stage    *program.Stage
-	loaded   gpu.Loaded
-	tok      *tokenizer.Tokenizer
-	state    trainstate.State
-	buffer   []byte              // of the tensor being saved: they are written one after the other
-	flaw     forward.Flaw        // of the weights it started from
-	apart    []checkpoint.Tensor // the adapters as they were at the end, before a merge, where the result keeps them
-	narrow   rounding            // of the weights that are stored in fewer bits
-	taken    singular            // of the weights, where adapters begin with that
-	progress *observe.Progress   // of making the first weights; nil where nobody is told
-	begun    int                 // parameters whose moments begin again: another optimizer trained them before
+	stage      *program.Stage
+	loaded     gpu.Loaded
+	tok        *tokenizer.Tokenizer
+	state      trainstate.State
+	buffer     []byte              // of the tensor being saved: they are written one after the other
+	flaw       forward.Flaw        // of the weights it started from
+	apart      []checkpoint.Tensor // the adapters as they were at the end, before a merge, where the result keeps them
+	narrow     rounding            // of the weights that are stored in fewer bits
+	taken      singular            // of the weights, where adapters begin with that
+	decomposed decomposed          // of the weights that adapters take the place of
+	progress   *observe.Progress   // of making the first weights; nil where nobody is told
+	begun      int                 // parameters whose moments begin again: another optimizer trained them before
 }
 
 func (t *trainer) named(name string) gpu.Buffer {

@@ -138,6 +138,16 @@ func TestPaddingChangesNothing(t *testing.T) {
 			s.Peft.MergeRounding = peft.RoundStochastic
 			return s
 		}, 0},
+		"sltrain": {func() *program.Stage {
+			s := oddStage("llama", nil)
+			slTrain(t, s, peft.Spec{R: 5, Alpha: 10, Sparsity: 0.1})
+			return s
+		}, 1e-5},
+		"sltrain, bf16, of the head": {func() *program.Stage {
+			s := oddStage("llama", half)
+			slTrain(t, s, peft.Spec{R: 5, Alpha: 10, Sparsity: 0.1, TargetModules: []string{"lm_head", "down_proj"}})
+			return s
+		}, 1e-2},
 		"frozen in nf4": {func() *program.Stage {
 			s := adapted(t, oddStage("llama", nil), "all-linear")
 			s.Peft.Method, s.FrozenDType = "lora", gpu.NF4

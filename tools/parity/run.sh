@@ -60,6 +60,7 @@ mkdir "$tmp/llama"
 "$py" tools/parity/quantized_lora_fixture.py runtime/train/testdata/parity/untied_gqa "$tmp/llama/untied_gqa"
 "$py" tools/parity/pissa_fixture.py runtime/train/testdata/parity/untied_gqa "$tmp/llama/untied_gqa"
 "$py" tools/parity/relora_fixture.py runtime/train/testdata/parity/untied_gqa "$tmp/llama/untied_gqa"
+"$py" tools/parity/sltrain_fixture.py runtime/train/testdata/parity/untied_gqa "$tmp/llama/untied_gqa"
 "$py" tools/parity/arch_fixture.py "$tmp/arch"
 "$py" - "$tmp/llama" runtime/train/testdata/parity "$tmp/arch" ops/arch/testdata/parity <<'P'
 import sys

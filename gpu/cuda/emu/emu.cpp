@@ -32,6 +32,7 @@
 #include "../kernels/optim_narrow.cu"
 #include "../kernels/reduce.cu"
 #include "../kernels/rope.cu"
+#include "../kernels/sparse.cu"
 #include "../kernels/stored.cu"
 #include "probe.h"
 

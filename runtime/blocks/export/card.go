@@ -283,7 +283,7 @@ func (c *card) stageSection(st map[string]*state.Block) modelcard.Section {
 			trained = words.Count(f.Adapter) + " in adapters, " + trained + " beside them"
 		}
 		s.Table.Rows = append(s.Table.Rows, []string{name, strconv.Itoa(f.Layers), trained + " of " +
-			words.Count(f.Trainable+f.Frozen), words.Count(int64(steps) * t.StepTokens), strconv.Itoa(steps),
+			words.Count(f.Trainable+f.Frozen+f.Composed), words.Count(int64(steps) * t.StepTokens), strconv.Itoa(steps),
 			fmt.Sprintf("%g", x.Optimizer.Peak()), fmt.Sprintf("%.3g", took), memory, loss})
 		text := fmt.Sprintf("%s: batches of %s of %d tokens, %s, learning rate %s", name,
 			words.Plural(t.Batch, "sequence"), t.Seq, t.Precision,

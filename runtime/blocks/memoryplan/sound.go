@@ -36,6 +36,11 @@ func soundUpdates(d *dsl.Decoded) (diags hcl.Diagnostics) {
 	for _, x := range d.List("alternative") {
 		s["optimizer"] = append(s["optimizer"], optimizer.Types(x, "optimizer")...)
 	}
+	if ref, _, ok := d.Ref("peft"); ok && ref.Type == "sltrain" {
+		diags = append(diags, d.Error("peft", "Adapters that train whole weights", "memory_plan plans adapters on frozen layers, and one "+
+			"of sltrain takes the place of weights that train. Leave peft out or name a lora or relora adapter; plan shows what a "+
+			"stage with sltrain takes, to the byte."))
+	}
 	for _, x := range s.Refused() {
 		diags = append(diags, d.Error("updates", x.Title, x.Text))
 	}

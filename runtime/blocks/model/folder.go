@@ -113,11 +113,28 @@ func Open(folder string) (m arch.Model, f *checkpoint.Folder, err error) {
 	if f, err = openWeights(folder); err != nil {
 		return m, nil, err
 	}
-	if err := checkTensors(f, m, path); err != nil {
+	if err = addComposed(f, folder); err == nil {
+		err = checkTensors(f, m, path)
+	}
+	if err != nil {
 		f.Close()
 		return m, nil, err
 	}
 	return m, f, nil
+}
+
+// addComposed adds the weights that adapters in the folder take the place of, if there are any.
+func addComposed(f *checkpoint.Folder, folder string) error {
+	if !holds(folder, checkpoint.AdapterFile) {
+		return nil
+	}
+	adapters, err := checkpoint.Open(filepath.Join(folder, checkpoint.AdapterFile))
+	if err != nil {
+		return err
+	}
+	defer adapters.Close()
+	f.AddComposed(adapters)
+	return nil
 }
 
 // adaptersAlone is the error of a folder as PEFT writes it.

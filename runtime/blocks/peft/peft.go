@@ -56,6 +56,7 @@ func plan(_ context.Context, p *blocks.Planned, d *dsl.Decoded) (map[string]cty.
 		TargetModules: d.Strs("target_modules"), ResetEvery: d.Int("reset_every"),
 		RestartWarmup:    d.Int("restart_warmup_steps"),
 		MergeRounding:    d.Str("merge_rounding"),
+		Sparsity:         d.Float("sparsity"),
 		MagnitudePruning: d.Float("optimizer_magnitude_pruning"), RandomPruning: d.Float("optimizer_random_pruning")}
 	p.Block = &Adapter{s}
 	return map[string]cty.Value{"r": blocks.Number(s.R)}, nil

@@ -56,7 +56,7 @@ func (s *Stage) freeze(_ *blocks.Planned, d *dsl.Decoded) (diags hcl.Diagnostics
 	return diags
 }
 
-// adapt puts adapters on frozen projections.
+// adapt puts adapters on frozen projections, or in the place of those that train.
 func (s *Stage) adapt(p *blocks.Planned, d *dsl.Decoded) hcl.Diagnostics {
 	ref, _, ok := d.Ref("adapter")
 	if !ok {
@@ -67,17 +67,22 @@ func (s *Stage) adapt(p *blocks.Planned, d *dsl.Decoded) hcl.Diagnostics {
 		return nil
 	}
 	spec := p.Use(ref).(*peft.Adapter).Spec
-	s.Peft = &spec
-	as, err := spec.Match(s.Params, func(x ops.Param) bool { return s.Frozen[x.ID] })
+	as, err := spec.Match(s.Params, func(x ops.Param) bool { return s.Frozen[x.ID] != spec.Composes() })
 	if err != nil {
 		return blocks.Problem(d, "adapter", "Impossible adapter", err)
+	}
+	if len(as) == 0 && spec.Composes() {
+		return hcl.Diagnostics{d.Error("adapter", "Adapter without a place",
+			"An adapter of sltrain takes the place of projections that train, and all that target_modules names are frozen. Freeze "+
+				"less, or use a lora adapter, which sits on frozen projections.")}
 	}
 	if len(as) == 0 {
 		return hcl.Diagnostics{d.Error("adapter", "Adapter without a place",
 			"Adapters sit on frozen projections, and none that target_modules names is frozen. Set freeze, such as "+
 				"freeze = [\"inherited\"].")}
 	}
-	s.Adapters, s.KeepApart = as, !d.Bool("merge")
+	s.Adapt(&spec, as)
+	s.KeepApart = !d.Bool("merge")
 	if spec.Exact() {
 		for _, a := range as {
 			if min(a.Target.Shape[0], a.Target.Shape[1]) > slowSingular {

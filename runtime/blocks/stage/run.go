@@ -186,7 +186,7 @@ func (s *Stage) valuesOf(x *train.Result) map[string]any {
 	}
 	values := map[string]any{"loss": x.Loss, "skipped_steps": float64(x.Skipped), "merge_difference": x.MergeDifference,
 		"merge_error": x.MergeError, "held_out_documents": held}
-	if len(s.MergedApart()) > 0 || s.KeepApart {
+	if len(s.MergedApart()) > 0 || len(s.Composed) > 0 || s.KeepApart {
 		values["merge_difference"] = nil // the device never holds the merged model, or there is none
 	}
 	if s.decides() {

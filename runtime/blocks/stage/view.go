@@ -57,7 +57,10 @@ func (s *Stage) Details(_, _ bool) (list []blocks.Line) {
 		}
 		line("merges", "into bf16 weights %s", how)
 	}
-	if s.Peft != nil && s.Peft.Principal() && len(s.Adapters) > 0 {
+	if n := len(s.Composed); n > 0 {
+		line("adapters", "take the place of %s of %s parameters: products of rank %d, and values at %g of the elements",
+			words.Plural(n, "projection"), words.Count(f.Composed), s.Peft.R, s.Peft.Sparsity)
+	} else if s.Peft != nil && s.Peft.Principal() && len(s.Adapters) > 0 {
 		line("adapters", "begin with the principal singular vectors of their weights (%s)", s.Peft.Init)
 	}
 	if s.KeepApart {
@@ -68,7 +71,14 @@ func (s *Stage) Details(_, _ bool) (list []blocks.Line) {
 			bytes(f.Narrow), bytes(f.NarrowSaves))
 	}
 	if f.RecomputeFLOPs > 0 {
-		line("recompute", "%s in the backward pass, %sFLOP a step on top (%.1f %%)", words.Plural(s.Recompute, "layer"),
+		var what []string
+		if s.Recompute > 0 {
+			what = append(what, words.Plural(s.Recompute, "layer"))
+		}
+		if n := len(s.Composed); n > 0 {
+			what = append(what, words.Plural(n, "weight"))
+		}
+		line("recompute", "%s in the backward pass, %sFLOP a step on top (%.1f %%)", strings.Join(what, " and "),
 			words.Count(f.RecomputeFLOPs), 100*float64(f.RecomputeFLOPs)/float64(f.StepFLOPs))
 	}
 	line("memory", "%s", words.Kinds(program.ByteKinds, f.ByKind))
@@ -143,6 +153,9 @@ func (s *Stage) Training() *blocks.Training {
 			len(s.Adapters))
 		if s.Peft.Principal() {
 			x.Adapter += ", " + s.Peft.Init
+		}
+		if s.Peft.Composes() {
+			x.Adapter += fmt.Sprintf(", with values at %g of their elements", s.Peft.Sparsity)
 		}
 	}
 	adapted, trains := map[int]bool{}, map[int]bool{}

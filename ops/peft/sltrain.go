@@ -1,0 +1,142 @@
+package peft
+
+import (
+	"context"
+	"fmt"
+	"math"
+
+	"stepflow/gpu"
+	"stepflow/ops"
+	"stepflow/ops/graph"
+)
+
+// sltrain is the method that composes weights of a low-rank product and of values at some places, W = scale B A + S (Han et al.
+// 2024, arXiv 2406.02214, eq. 2). The places are drawn once, and never change.
+const sltrain = "sltrain"
+
+// searched is the search for the low-rank part of a weight that has values already, unless Init names another.
+const searched = initPiSSANiter + "4"
+
+// Composes reports whether adapters take the place of their weights, which are trained, instead of being added to frozen ones.
+func (s Spec) Composes() bool { return s.Method == sltrain }
+
+// compose adds the values at some places to the adapter of a weight.
+func (s Spec) compose(a *Adapter) error {
+	out, in := a.Target.Shape[0], a.Target.Shape[1]
+	all := gpu.Product(int64(out), int64(in))
+	if all > math.MaxInt32 {
+		return fmt.Errorf("%s has %d elements, and sltrain numbers them in 32 bits, up to %d", Module(a.Target), all, math.MaxInt32)
+	}
+	n := int(s.Sparsity * float64(all))
+	if n < 1 {
+		return fmt.Errorf("a sparsity of %g is less than one element of %s, which is %d x %d: choose at least %.2g", s.Sparsity,
+			Module(a.Target), out, in, 1/float64(all))
+	}
+	a.Values = ops.Param{ID: trim(a.Target.ID) + ".sparse_value", Name: Module(a.Target) + ".sparse_value", Shape: gpu.Shape{n},
+		Layer: a.Target.Layer, Kind: ops.KindSparse}
+	return nil
+}
+
+// Places names the numbers of the elements that a.Values is added to.
+func (a Adapter) Places() string { return Module(a.Target) + ".sparse_index" }
+
+// PlacesType is the type of these numbers.
+func (a Adapter) PlacesType() gpu.Type { return gpu.Type{Shape: a.Values.Shape, DType: gpu.I32} }
+
+// composed is the weight of an adapter. It is made anew wherever a product reads it, and never kept.
+func (s Spec) composed(g *graph.Graph, a Adapter, weight func(name string) graph.Value) graph.Value {
+	return g.Remade(func() graph.Value {
+		product := g.Op1("matmul", gpu.Attrs{Alpha: s.Scale()}, weight(a.B.Name), weight(a.A.Name))
+		return g.Op1("scatter_add", gpu.Attrs{Cols: a.Target.Shape[1]}, product, weight(a.Places()), weight(a.Values.Name))
+	})
+}
+
+// Draw draws the places of an adapter: each set of as many elements is as likely as any other, as in the first of a random
+// permutation of all, without its memory (Knuth, The Art of Computer Programming, vol. 2, 3.4.2, algorithm S). They ascend.
+func Draw(a Adapter, seed uint64) []int32 {
+	r := ops.Rand(seed, a.Values.ID+" places")
+	left, list := a.Values.Shape[0], make([]int32, 0, a.Values.Shape[0])
+	for i, n := 0, a.Target.Shape.Elems(); left > 0; i++ {
+		if int(r.Uint32N(uint32(n-i))) < left {
+			list, left = append(list, int32(i)), left-1
+		}
+	}
+	return list
+}
+
+// CheckPlaces returns why numbers are not the places of an adapter; nil if they are.
+func CheckPlaces(a Adapter, list []int32) error {
+	if len(list) != a.Values.Shape[0] {
+		return fmt.Errorf("%s has %d numbers, and %s has %d elements", a.Places(), len(list), a.Values.Name, a.Values.Shape[0])
+	}
+	last := int32(-1)
+	for _, n := range list {
+		if n <= last || int(n) >= a.Target.Shape.Elems() {
+			return fmt.Errorf("%s has %d after %d: numbers of elements of %s, which is %v, ascend", a.Places(), n, last, a.Target.Name,
+				a.Target.Shape)
+		}
+		last = n
+	}
+	return nil
+}
+
+// First is what a composed weight begins with.
+type First struct {
+	Down, Up, Values []float32
+	All, Lost        float64 // squares of Frobenius norms: of the weight that was there, and of what is left of it
+}
+
+// Begin returns the first values of an adapter that has no weight to begin with: A and B of LoRA's, and values uniform in
+// ±1/sqrt(in).
+func Begin(a Adapter, seed uint64) First {
+	f := First{Down: Init(a.A, seed, 0), Up: Init(a.B, seed, 0), Values: make([]float32, a.Values.Shape[0])}
+	r, bound := ops.Rand(seed, a.Values.ID), 1/math.Sqrt(float64(a.Target.Shape[1]))
+	for i := range f.Values {
+		f.Values[i] = float32((2*r.Float64() - 1) * bound)
+	}
+	return f
+}
+
+// Decompose returns the first values of an adapter that takes the place of a weight w: the best product of its rank, and at the
+// places what that leaves. round rounds values as the device stores them; w becomes what is lost.
+func (s Spec) Decompose(ctx context.Context, a Adapter, w []float32, places []int32, seed uint64, round func([]float32) []float32) (f First, err error) {
+	if f.Down, f.Up, err = s.searching().Singular(ctx, a, w, seed); err != nil {
+		return f, err
+	}
+	f.Down, f.Up = round(f.Down), round(f.Up)
+	for _, x := range w {
+		f.All += float64(x) * float64(x)
+	}
+	AddProduct(w, f.Up, f.Down, -s.Scale(), s.R, a.Target.Shape[1])
+	f.Values = make([]float32, len(places))
+	for k, n := range places {
+		f.Values[k], w[n] = w[n], 0
+	}
+	for _, x := range w {
+		f.Lost += float64(x) * float64(x)
+	}
+	return f, nil
+}
+
+// searching is the adapters with a search for singular vectors.
+func (s Spec) searching() Spec {
+	if !s.Principal() {
+		s.Init = searched
+	}
+	return s
+}
+
+// DecomposeBytes returns what Decompose takes beside the weight and what it returns, in bytes.
+func (s Spec) DecomposeBytes(a Adapter) int64 {
+	return s.searching().SingularBytes(a.Target.Shape[0], a.Target.Shape[1])
+}
+
+// Compose returns the weight of an adapter, in fp32.
+func (s Spec) Compose(a Adapter, down, up, values []float32, places []int32) []float32 {
+	w := make([]float32, a.Target.Shape.Elems())
+	AddProduct(w, up, down, s.Scale(), a.A.Shape[0], a.Target.Shape[1])
+	for k, n := range places {
+		w[n] += values[k]
+	}
+	return w
+}

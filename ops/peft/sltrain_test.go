@@ -1,0 +1,102 @@
+package peft
+
+import (
+	"math"
+	"slices"
+	"strings"
+	"testing"
+
+	"stepflow/gpu"
+	"stepflow/ops"
+)
+
+func composing(out, in int, spec Spec) (Spec, Adapter, error) {
+	spec.Method, spec.TargetModules = "sltrain", []string{"all-linear"}
+	p := ops.Param{ID: "a/q_proj.weight", Name: "model.layers.0.self_attn.q_proj.weight", Shape: gpu.Shape{out, in}, Kind: ops.KindLinear}
+	as, err := spec.Match([]ops.Param{p}, func(ops.Param) bool { return true })
+	if err != nil {
+		return spec, Adapter{}, err
+	}
+	return spec, as[0], nil
+}
+
+// TestDraw: places are distinct, ascend, are the same for a seed, and every element is drawn as often as any other.
+func TestDraw(t *testing.T) {
+	_, a, err := composing(5, 8, Spec{R: 1, Alpha: 1, Sparsity: 0.3})
+	if err != nil || a.Values.Shape[0] != 12 {
+		t.Fatal(a, err)
+	}
+	const draws = 4000
+	var count [40]int
+	for seed := range uint64(draws) {
+		list := Draw(a, seed)
+		if err := CheckPlaces(a, list); err != nil {
+			t.Fatal(err)
+		}
+		for _, n := range list {
+			count[n]++
+		}
+	}
+	for n, c := range count { // of a mean of 1200, six standard deviations
+		if math.Abs(float64(c)-0.3*draws) > 6*math.Sqrt(draws*0.3*0.7) {
+			t.Errorf("element %d was drawn %d times in %d", n, c, draws)
+		}
+	}
+	if !slices.Equal(Draw(a, 7), Draw(a, 7)) || slices.Equal(Draw(a, 7), Draw(a, 8)) {
+		t.Error("the places do not follow from the seed")
+	}
+	for _, list := range [][]int32{Draw(a, 1)[1:], append(Draw(a, 1)[:11:11], 40), append([]int32{3, 3}, Draw(a, 1)[2:]...),
+		append([]int32{-1}, Draw(a, 1)[1:]...)} {
+		if CheckPlaces(a, list) == nil {
+			t.Errorf("%v are taken for places", list)
+		}
+	}
+}
+
+// TestDecompose: product and values add up to all of a weight but what is lost, which is nothing at the places.
+func TestDecompose(t *testing.T) {
+	s, a, err := composing(12, 9, Spec{R: 3, Alpha: 6, Sparsity: 0.25})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := make([]float32, 12*9)
+	for i := range w {
+		w[i] = float32(math.Sin(float64(i * i)))
+	}
+	lost, places := slices.Clone(w), Draw(a, 3)
+	f, err := s.Decompose(t.Context(), a, lost, places, 3, func(v []float32) []float32 { return v })
+	if err != nil {
+		t.Fatal(err)
+	}
+	made := s.Compose(a, f.Down, f.Up, f.Values, places)
+	var square float64
+	for i, x := range made {
+		if math.Abs(float64(x+lost[i]-w[i])) > 1e-5 {
+			t.Fatalf("element %d is %g + %g, want %g", i, x, lost[i], w[i])
+		}
+		square += float64(lost[i]) * float64(lost[i])
+	}
+	if !(f.Lost > 0 && f.Lost < f.All/2) || math.Abs(square-f.Lost) > 1e-9 {
+		t.Errorf("%g of %g was lost, and the rest is %g", f.Lost, f.All, square)
+	}
+	for _, n := range places {
+		if math.Abs(float64(made[n]-w[n])) > 1e-6 {
+			t.Errorf("element %d has a value, and is %g, want %g", n, made[n], w[n])
+		}
+	}
+}
+
+func TestComposeErrors(t *testing.T) {
+	for _, c := range []struct {
+		out, in  int
+		sparsity float64
+		want     string
+	}{
+		{4, 4, 0.05, "a sparsity of 0.05 is less than one element of model.layers.0.self_attn.q_proj, which is 4 x 4: choose at least 0.062"},
+		{1 << 16, 1 << 16, 0.05, "4294967296 elements, and sltrain numbers them in 32 bits"},
+	} {
+		if _, _, err := composing(c.out, c.in, Spec{R: 1, Alpha: 1, Sparsity: c.sparsity}); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%d x %d: %v", c.out, c.in, err)
+		}
+	}
+}
