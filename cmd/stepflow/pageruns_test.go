@@ -20,13 +20,15 @@ const longestPage = 8 * time.Minute
 // TestPagesRun runs the commands in the console blocks of each page, and compares what they print with what the page
 // shows. With -update, it writes what they print into the page where it differs.
 func TestPagesRun(t *testing.T) {
+	sample := filepath.Join(t.TempDir(), "sample") // for pages that do not show how it is made
+	stepflow(t, "sample", "go-docs", "-o", sample)
 	for _, p := range readPages(t) {
 		if !slices.ContainsFunc(p.blocks, func(b block) bool { return b.lang == "console" }) {
 			continue
 		}
 		t.Run(p.name, func(t *testing.T) {
 			t.Parallel()
-			problems, updated := runPage(t, p)
+			problems, updated := runPage(t, p, "SAMPLE="+sample)
 			if *update && updated != string(p.text) {
 				if err := os.WriteFile(filepath.Join(repository, p.name), []byte(updated), 0o644); err != nil {
 					t.Fatal(err)
@@ -116,8 +118,8 @@ func script(steps []step, dir string) (string, error) {
 }
 
 // runPage runs the commands of a page in a folder of its own, and says in what it differs from what they print. The
-// page with what they print in its place is updated.
-func runPage(t *testing.T, p page) (problems []string, updated string) {
+// page with what they print in its place is updated. env has further variables for them.
+func runPage(t *testing.T, p page, env ...string) (problems []string, updated string) {
 	t.Helper()
 	steps, problems := steps(p)
 	if problems != nil {
@@ -144,8 +146,8 @@ func runPage(t *testing.T, p page) (problems []string, updated string) {
 	defer cancel()
 	c := exec.CommandContext(ctx, "bash", "-c", text)
 	c.Dir, c.Stdout, c.Stderr = home, out, out
-	c.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + home, "TMPDIR=" + t.TempDir(), "REPOSITORY=" + absolute,
-		"NO_COLOR=1", "HF_HUB_OFFLINE=1", "AWS_EC2_METADATA_DISABLED=true"}
+	c.Env = append(env, "PATH="+os.Getenv("PATH"), "HOME="+home, "TMPDIR="+t.TempDir(), "REPOSITORY="+absolute,
+		"NO_COLOR=1", "HF_HUB_OFFLINE=1", "AWS_EC2_METADATA_DISABLED=true")
 	if isa, ok := os.LookupEnv("STEPFLOW_CPU_ISA"); ok {
 		c.Env = append(c.Env, "STEPFLOW_CPU_ISA="+isa)
 	}
