@@ -12,7 +12,9 @@ import (
 	"os/signal"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -29,6 +31,8 @@ import (
 var update = flag.Bool("update", false, "rewrite golden parts of scripts")
 
 func TestMain(m *testing.M) {
+	// Scripts wait, for disks, servers and each other's signals: one more than there are processors runs at a time.
+	flag.Set("test.parallel", strconv.Itoa(runtime.GOMAXPROCS(0)+1))
 	testscript.Main(m, map[string]func(){
 		"stepflow": func() {
 			os.Exit(process())
@@ -272,14 +276,14 @@ func setObject(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 func waitFor(ts *testscript.TestScript, glob, text string) {
-	for i := 0; i < 600; i++ {
+	for range 3000 {
 		files, _ := filepath.Glob(ts.MkAbs(glob))
 		for _, f := range files {
 			if b, err := os.ReadFile(f); err == nil && strings.Contains(string(b), text) {
 				return
 			}
 		}
-		time.Sleep(50 * time.Millisecond)
+		time.Sleep(10 * time.Millisecond)
 	}
 	ts.Fatalf("%s never held %q", glob, text)
 }
