@@ -5,7 +5,7 @@ Q := pipelines/quickstart
 
 CAMPAIGN := -duration 1m
 
-# What test-cuda and race leave to test-long.
+# What test, test-arm64, test-cuda and race leave to test-long.
 SHORT := -short
 
 .PHONY: campaign jaeger jaeger-ui test-jaeger test-backend test-prometheus test-report test-lsp test-trackers docs test-docs cuda cuda-kernels test-cuda test-cuda-asan test-cuda-driver build test test-long test-arm64 race lint generate fuzz bench bench-peers parity quickstart quickstart-compare check size help
@@ -30,15 +30,15 @@ quickstart-compare: build $(Q)/data/go-docs-questions.jsonl ## the quickstart's 
 	@$(STEPFLOW) output -dir pipelines/compare
 	@echo "report: $$($(STEPFLOW) report pipelines/compare)"
 
-test: ## all tests, under ten minutes on two cores
-	go test -timeout 20m ./...
+test: ## all tests, without what test-long repeats at length, under ten minutes on two cores
+	go test $(SHORT) -timeout 20m ./...
 
 test-long: ## longer proofs: every test three times, every instruction set, fuzzing, ten minutes of the campaign
 	go test -count=3 -timeout 60m ./...
 	go test -timeout 60m -tags noasm ./gpu/... ./runtime/...
 	go test -timeout 120m ./runtime -run TestEveryCombination -whole
 	for isa in avx512 avx2 portable; do STEPFLOW_CPU_ISA=$$isa go test -count=1 -timeout 60m ./runtime ./runtime/train || exit 1; done
-	$(MAKE) test-arm64
+	$(MAKE) test-arm64 SHORT=
 	$(MAKE) test-cuda SHORT=
 	CGO_ENABLED=1 CGO_CXXFLAGS=-fsanitize=address go test -timeout 60m -asan -tags cudaemu ./gpu/cuda/emu
 	tools/cuda/kernels.sh -check
@@ -51,7 +51,7 @@ test-long: ## longer proofs: every test three times, every instruction set, fuzz
 
 test-arm64: ## the NEON code, cross-compiled and run by qemu-aarch64-static
 	GOARCH=arm64 CGO_ENABLED=0 go test -c -o bin/cpu_arm64.test ./gpu/cpu
-	cd gpu/cpu && qemu-aarch64-static ../../bin/cpu_arm64.test -test.run 'Conformance/neon|Loops|Exp|Convert|SameBits|Alone|Cached'
+	cd gpu/cpu && qemu-aarch64-static ../../bin/cpu_arm64.test $(if $(SHORT),-test.short) -test.run 'Conformance/neon|Loops|Exp|Convert|SameBits|Alone|Cached'
 
 cuda: ## bin/stepflow-cuda, with a card's driver linked in (needs a C compiler; headers from CUDA or PyPI, no card)
 	tools/cuda/build.sh
@@ -117,7 +117,7 @@ lint: ## gofmt, vet and staticcheck
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo "run gofmt -w on these files"; exit 1; }
 	go vet ./...
 	go vet -tags noasm ./gpu/cpu
-	GOARCH=arm64 go vet ./...
+	GOARCH=arm64 go vet ./gpu/cpu # no other package has files of a processor
 	go tool staticcheck ./...
 	go tool staticcheck -tags noasm ./gpu/cpu
 
