@@ -148,6 +148,10 @@ func soundDevice(d *dsl.Decoded) (diags hcl.Diagnostics) {
 			diags = append(diags, list[0].Error("optimizer", "Without device_memory", "An alternative is for a plan of the whole "+
 				"memory of a device: give device_memory too, or leave it out."))
 		}
+		if list := d.List("evaluate"); len(list) > 0 {
+			diags = append(diags, list[0].Error("tasks", "Without device_memory", "A plan counts tasks between steps only with "+
+				"device_memory: give it too, or leave the block out."))
+		}
 		return diags
 	}
 	if !d.Has("sequence_length") || !d.Has("batch_size") {
