@@ -117,7 +117,7 @@ func plan(ctx context.Context, p *blocks.Planned, d *dsl.Decoded) (map[string]ct
 		cost = layersOnly
 	}
 	room := roomOf(d)
-	if diags := stagesOf(d, layers); diags.HasErrors() {
+	if diags := stagesOf(d, layers, d.Int("stages")); diags.HasErrors() {
 		return nil, diags
 	}
 	m := &Split{Vanilla: cost(layers, 0), LayersVanilla: layersOnly(layers, 0)}
