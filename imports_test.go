@@ -51,7 +51,7 @@ var may = map[string]string{
 		"runtime/blocks/task runtime/blocks/tokenizer runtime/checkpoint runtime/compatibility runtime/forward runtime/observe runtime/program " +
 		"runtime/results runtime/state runtime/train runtime/trainstate runtime/words tasks",
 	"runtime/blocks/memoryplan": "dsl dsl/addr gpu ops ops/arch ops/growth ops/optim ops/peft runtime/blocks runtime/blocks/model " +
-		"runtime/blocks/optimizer runtime/blocks/peft runtime/compatibility runtime/program runtime/state runtime/words",
+		"runtime/blocks/optimizer runtime/blocks/peft runtime/blocks/task runtime/compatibility runtime/program runtime/state runtime/words",
 	"runtime/blocks/model": "foreign dsl dsl/addr ops ops/arch fineweb fineweb/hub fineweb/tokenizer gpu runtime/blocks " +
 		"runtime/blocks/tokenizer runtime/checkpoint runtime/durable",
 	"runtime/blocks/tokenizer": "chat foreign dsl dsl/addr fineweb fineweb/tokenizer runtime/blocks runtime/blocks/data " +

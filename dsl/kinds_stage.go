@@ -48,7 +48,7 @@ var memoryPlanKind = Kind{Name: "memory_plan", Repeat: true, Lazy: true,
 				"`none` stands for weights that are stored as `precision` says. Default: `frozen_dtype` alone."},
 		{Name: "state_dtypes", Type: strings_, Filled: true,
 			Doc: "With `device_memory`: the values of the optimizer's [`state_dtype`](#optimizer) that the plan may choose from, the " +
-				"preferred one first; default: its own."},
+				"preferred one first; default: its own. An optimizer that gives `state_dtype` itself keeps it."},
 		{Name: "tokens", Type: cty.Number, Above: at(0), Max: at(1e18), Unit: "tokens",
 			Doc: "With `device_memory`: the tokens of the whole run, shared equally among the stages, for the forecasts of " +
 				"loss and time; default: 20 a parameter."},
@@ -67,7 +67,12 @@ var memoryPlanKind = Kind{Name: "memory_plan", Repeat: true, Lazy: true,
 	Blocks: []Nested{{Name: "alternative", Repeat: true,
 		Doc: "With `device_memory`: another optimizer that the plan may choose, such as one with smaller states. Among equal " +
 			"plans, the one with the first optimizer is taken.",
-		Attrs: []Attr{{Name: "optimizer", Ref: []string{"optimizer"}, Required: true, Doc: "The optimizer."}}}},
+		Attrs: []Attr{{Name: "optimizer", Ref: []string{"optimizer"}, Required: true, Doc: "The optimizer."}}},
+		{Name: "evaluate", Named: true, Repeat: true,
+			Doc: "With `device_memory`: tasks that the stages measure between steps, as in an [`evaluate` block of their `train`](#stage). " +
+				"The plan leaves room for the keys and values of their texts. These are counted as long as they may be, whatever the tokenizer, " +
+				"so that the plan is the same before and after it is trained.",
+			Attrs: ofTasks(true)}},
 	Exports: []Export{
 		{Name: "layers", Type: cty.List(cty.Number), From: []string{"stages", "budget", "device_memory"},
 			Doc: "Layers to add in each stage."},
@@ -82,7 +87,8 @@ var memoryPlanKind = Kind{Name: "memory_plan", Repeat: true, Lazy: true,
 		{Name: "frozen_dtype", Type: strings_, From: ofDevice,
 			Doc: "With `device_memory`: the setting of each stage, null for `none` and for the first; null otherwise."},
 		{Name: "state_dtype", Type: cty.String, From: ofDevice,
-			Doc: "With `device_memory` and `state_dtypes`: the setting of the optimizer; null otherwise."},
+			Doc: "With `device_memory` and `state_dtypes`: the setting of the chosen optimizer; null otherwise, and if that gives it itself or " +
+				"has no moments."},
 		{Name: "device_bytes", Type: cty.List(cty.Number), From: ofDevice,
 			Doc: "With `device_memory`: what each stage takes on the device; null otherwise."},
 		{Name: "optimizer", Type: cty.Number, From: ofDevice,

@@ -53,6 +53,9 @@ func Partition(layers, stages int, cost Cost, room Room) (split []int, peak int6
 // Fewest finds the smallest number of stages whose peak is within the budget. When there is none
 // it returns ok = false with the split of least peak.
 func Fewest(layers int, budget int64, cost Cost, room Room) (split []int, peak int64, ok bool) {
+	if layers < 1 {
+		return nil, 0, false
+	}
 	p := program{layers, cost, room}
 	stages := p.stages(p.most(budget), 0)
 	if ok = stages > 0; !ok {

@@ -119,6 +119,9 @@ func (p *Programs) leasts(s *Stage) (list []Stage) {
 	}
 	for _, c.Micro = range micros {
 		c.Recompute, c.Chunk, c.Inference = len(c.Layers), min(leastChunk, c.Micro*c.Seq), s.Inference.least(&c)
+		if c.Inference != nil { // for which no rows of logits are given up
+			c.Chunk = ChunkRows(p.caps, c.Micro*c.Seq, c.Model.VocabSize)
+		}
 		list = append(list, c)
 	}
 	return list

@@ -2,6 +2,7 @@ package memoryplan
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 
 	"github.com/hashicorp/hcl/v2"
@@ -13,6 +14,7 @@ import (
 	"stepflow/runtime/blocks/model"
 	"stepflow/runtime/blocks/optimizer"
 	adapter "stepflow/runtime/blocks/peft"
+	"stepflow/runtime/blocks/task"
 	"stepflow/runtime/program"
 )
 
@@ -25,7 +27,7 @@ type candidate struct {
 }
 
 // searches prepares a search with each optimizer that the block allows, the preferred one first.
-func searches(p *blocks.Planned, d *dsl.Decoded, target *model.Model) (list []candidate, diags hcl.Diagnostics) {
+func searches(ctx context.Context, p *blocks.Planned, d *dsl.Decoded, target *model.Model) (list []candidate, diags hcl.Diagnostics) {
 	base := search{programs: p.World.Programs.On(0), model: target.Model, dtype: program.Precisions[d.Str("precision")],
 		seq: d.Int("sequence_length"), batch: d.Int("batch_size"), method: bounded, position: cmp.Or(d.Str("position"), "upper"),
 		room: growth.Gaps, common: newCommon()}
@@ -35,6 +37,9 @@ func searches(p *blocks.Planned, d *dsl.Decoded, target *model.Model) (list []ca
 	if ref, _, ok := d.Ref("peft"); ok {
 		spec := p.Use(ref).(*adapter.Adapter).Spec
 		base.spec = &spec
+	}
+	if base.inference, diags = between(ctx, p, d, target); diags.HasErrors() {
+		return nil, diags
 	}
 	rules, diags := rulesOf(p, d, target)
 	if diags.HasErrors() {
@@ -51,6 +56,25 @@ func searches(p *blocks.Planned, d *dsl.Decoded, target *model.Model) (list []ca
 		list = append(list, r.candidate)
 	}
 	return list, nil
+}
+
+// between is what the tasks between steps need of a program, whatever the tokenizer; nil for none.
+func between(ctx context.Context, p *blocks.Planned, d *dsl.Decoded, target *model.Model) (x *program.Inference, diags hcl.Diagnostics) {
+	for _, e := range d.List("evaluate") {
+		suite, diags := task.NewSuite(ctx, p.World, e, p.See)
+		if diags.HasErrors() {
+			return nil, diags
+		}
+		asked, err := suite.Ask(ctx, nil, target.MaxPositionEmbeddings)
+		if err != nil {
+			return nil, blocks.Problem(e, "tasks", "Unusable task", err)
+		}
+		if x == nil {
+			x = &program.Inference{}
+		}
+		x.Widen(asked.Inference())
+	}
+	return x, nil
 }
 
 // rule is a candidate with its rule.

@@ -110,7 +110,7 @@ func (q *search) again(key lined) (again, error) {
 	if !s.Fused {
 		s.Micro = 1
 	}
-	s.Chunk = min(64, s.Micro*s.Seq)
+	s.Chunk, s.Inference = min(64, s.Micro*s.Seq), nil
 	var sizes [2]int64
 	for i := range sizes {
 		s.Recompute = len(s.Layers) - i

@@ -2,6 +2,7 @@ package memoryplan
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 
 	"github.com/hashicorp/hcl/v2"
@@ -54,7 +55,7 @@ type Choice struct {
 }
 
 // device plans for the whole memory of a device, and returns the layers of each stage.
-func (m *Split) device(p *blocks.Planned, d *dsl.Decoded, target *model.Model) ([]int, hcl.Diagnostics) {
+func (m *Split) device(ctx context.Context, p *blocks.Planned, d *dsl.Decoded, target *model.Model) ([]int, hcl.Diagnostics) {
 	memory, err := dsl.ParseBytes(d.Str("device_memory"))
 	if err != nil {
 		return nil, blocks.Problem(d, "device_memory", "Invalid value", err)
@@ -67,7 +68,7 @@ func (m *Split) device(p *blocks.Planned, d *dsl.Decoded, target *model.Model) (
 	if diags := blocks.TooManyTokens(d, d.Int("batch_size"), d.Int("sequence_length")); diags.HasErrors() {
 		return nil, diags
 	}
-	list, diags := searches(p, d, target)
+	list, diags := searches(ctx, p, d, target)
 	if diags.HasErrors() {
 		return nil, diags
 	}

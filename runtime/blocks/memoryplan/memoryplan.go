@@ -102,7 +102,7 @@ func parts(p *blocks.Planned, d *dsl.Decoded, m *model.Model) (b growth.Bytes, d
 	return b, nil
 }
 
-func plan(_ context.Context, p *blocks.Planned, d *dsl.Decoded) (map[string]cty.Value, hcl.Diagnostics) {
+func plan(ctx context.Context, p *blocks.Planned, d *dsl.Decoded) (map[string]cty.Value, hcl.Diagnostics) {
 	ref, _, _ := d.Ref("model")
 	target := p.Use(ref).(*model.Model)
 	layers := target.NumHiddenLayers
@@ -117,14 +117,14 @@ func plan(_ context.Context, p *blocks.Planned, d *dsl.Decoded) (map[string]cty.
 		cost = layersOnly
 	}
 	room := roomOf(d)
-	if diags := stagesOf(d, layers); diags.HasErrors() {
+	if diags := stagesOf(d, layers, d.Int("stages")); diags.HasErrors() {
 		return nil, diags
 	}
 	m := &Split{Vanilla: cost(layers, 0), LayersVanilla: layersOnly(layers, 0)}
 	var err error
 	switch {
 	case d.Has("device_memory"):
-		if m.Layers, diags = m.device(p, d, target); diags.HasErrors() {
+		if m.Layers, diags = m.device(ctx, p, d, target); diags.HasErrors() {
 			return nil, diags
 		}
 		n := 0

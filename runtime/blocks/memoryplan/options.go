@@ -122,7 +122,7 @@ func (q *search) impossible(o option) error {
 	}
 	for _, word := range o.freeze {
 		if !s.Freeze(word) {
-			return fmt.Errorf("freeze = [%q] would freeze nothing of this model: its head is its embedding table, or it has none", word)
+			return fmt.Errorf("a stage with freeze = [%q] would freeze nothing of this model: its head is its embedding table, or it has none", word)
 		}
 	}
 	switch {

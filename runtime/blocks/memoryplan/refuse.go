@@ -81,7 +81,7 @@ func (x *Device) remedies(d *dsl.Decoded, near *near) string {
 		}
 	}
 	q := x.rules[0].search
-	staged := len(near.split) > 1 || d.Int("stages") == 0
+	staged := len(near.split) > 1 || d.Int("stages") == 0 && !stagesOf(d, q.model.NumHiddenLayers, 2).HasErrors()
 	add(true, "raise device_memory to %s", dsl.FormatBytes(roundUp(near.peak+x.Memory-x.Limit)))
 	add(d.Int("stages") > 0 && d.Int("stages") < q.model.NumHiddenLayers, "leave stages out")
 	add(!d.Given("updates"), "allow updates = [\"separate\", \"fused\"]")

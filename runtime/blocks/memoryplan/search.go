@@ -107,7 +107,11 @@ func (q *search) choices(old int) []int {
 // stage returns a stage that adds layers to those of another; nil for the first.
 func (q *search) stage(from *program.Stage, fresh int, o option) (*program.Stage, error) {
 	s := &program.Stage{DType: q.dtype, Seq: q.seq, Batch: q.batch, Micro: q.batch, Mask: true, Optimizer: q.rule, Fused: o.fused,
-		Frozen: map[string]bool{}, Schedule: optim.Schedule{Kind: "constant"}, Steps: 1, Horizon: 1, Inference: q.inference}
+		Frozen: map[string]bool{}, Schedule: optim.Schedule{Kind: "constant"}, Steps: 1, Horizon: 1}
+	if q.inference != nil {
+		x := *q.inference // which compiling sets
+		s.Inference = &x
+	}
 	if from == nil {
 		s.Model = q.model.WithLayers(fresh)
 		s.Layers = s.NewLayers(fresh)

@@ -175,7 +175,7 @@ func (q *search) try(at shape, i int, limit int64, checkpoints string) (*chosen,
 	}
 	s.AutoMicro = !s.Fused
 	before := q.programs.Sized()
-	f, err := q.programs.On(limit).Try(s, checkpoints)
+	f, err := q.fit(s, limit, checkpoints)
 	if err != nil {
 		return nil, err
 	}
@@ -190,6 +190,39 @@ func (q *search) try(at shape, i int, limit int64, checkpoints string) (*chosen,
 	model, again := q.programs.Operations(s)
 	c.operations = (float64(model) + float64(again)) / float64(s.StepTokens())
 	return c, nil
+}
+
+// fit tries a stage. Where what runs between steps does not fit beside it, training is given less room.
+func (q *search) fit(s *program.Stage, limit int64, checkpoints string) (program.Fit, error) {
+	programs := q.programs.On(limit)
+	f, err := programs.Try(s, checkpoints)
+	if s.Inference == nil {
+		return f, err
+	}
+	alone := *s
+	alone.Inference = nil
+	for room := limit; err == nil && !f.Fits; {
+		room -= f.Bytes - limit
+		x := *s
+		x.AutoMicro = false
+		less, e := q.programs.On(max(room, 1)).Try(&alone, checkpoints)
+		if e != nil || !less.Fits && checkpoints != "auto" {
+			return f, e
+		}
+		if !less.Fits { // what size says does
+			less.Recompute = len(s.Layers)
+			if !s.Fused {
+				less.Micro = 1
+			}
+		}
+		last := !less.Fits
+		x.Micro = less.Micro
+		f, err = programs.Try(&x, fmt.Sprint(less.Recompute))
+		if last {
+			break
+		}
+	}
+	return f, err
 }
 
 // checkpointing is activation_checkpointing of so many layers.

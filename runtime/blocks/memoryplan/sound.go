@@ -94,7 +94,11 @@ func together(d *dsl.Decoded, freeze []string, stored string) *compatibility.Ref
 		return &list[0]
 	}
 	layers := slices.Contains(freeze, "inherited")
+	m := d.Referred("model")
 	switch {
+	case slices.Contains(freeze, "lm_head") && m != nil && m.Bool("tie_word_embeddings"):
+		return no("Tied embeddings", "The head is the embedding table of this model (tie_word_embeddings): freeze \"embeddings\" instead, "+
+			"or neither.")
 	case narrow && !layers:
 		return no("Nothing to store", fmt.Sprintf("%s is for the projections of frozen layers, and freezes has no list with \"inherited\".",
 			stored))
@@ -114,18 +118,22 @@ func adaptsHead(d *dsl.Decoded, freeze []string) bool {
 // soundStages refuses more stages than a model can be grown in.
 func soundStages(d *dsl.Decoded) hcl.Diagnostics {
 	m := d.Referred("model")
-	if m == nil || !m.Known("num_hidden_layers") || !d.Known("stages") {
+	if m == nil || !m.Known("num_hidden_layers") || d.Has("stages") && !d.Known("stages") {
 		return nil
 	}
-	return stagesOf(d, m.Int("num_hidden_layers"))
+	return stagesOf(d, m.Int("num_hidden_layers"), d.Int("stages"))
 }
 
-// stagesOf refuses more stages than a model of so many layers can be grown in.
-func stagesOf(d *dsl.Decoded, layers int) hcl.Diagnostics {
-	if !d.Has("stages") {
+// stagesOf refuses more stages than a model of so many layers can be grown in, and a model that has none; 0 for any number.
+func stagesOf(d *dsl.Decoded, layers, stages int) hcl.Diagnostics {
+	if layers == 0 {
+		return hcl.Diagnostics{d.Error("model", "Nothing to split", "The model has no layers (num_hidden_layers), and a plan splits layers "+
+			"into stages. Give the model as it is to be in the end, or leave the plan out.")}
+	}
+	if stages == 0 {
 		return nil
 	}
-	_, _, err := growth.Partition(layers, d.Int("stages"), func(int, int) int64 { return 0 }, roomOf(d))
+	_, _, err := growth.Partition(layers, stages, func(int, int) int64 { return 0 }, roomOf(d))
 	if err != nil {
 		return blocks.Problem(d, "stages", "Impossible split", err)
 	}
@@ -152,6 +160,10 @@ func soundDevice(d *dsl.Decoded) (diags hcl.Diagnostics) {
 		if list := d.List("alternative"); len(list) > 0 {
 			diags = append(diags, list[0].Error("optimizer", "Without device_memory", "An alternative is for a plan of the whole "+
 				"memory of a device: give device_memory too, or leave it out."))
+		}
+		if list := d.List("evaluate"); len(list) > 0 {
+			diags = append(diags, list[0].Error("tasks", "Without device_memory", "A plan counts tasks between steps only with "+
+				"device_memory: give it too, or leave the block out."))
 		}
 		return diags
 	}
