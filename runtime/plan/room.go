@@ -159,7 +159,10 @@ func (p *Plan) credit(a *Action, r *blocks.Room, fetched int64) {
 	}
 	r.Most, r.Stays = max(r.Once, r.Most-stay), r.Stays-stay
 	if r.All > 0 {
-		r.Most, r.Stays = min(r.Most, r.All), min(r.Stays, r.All)
+		r.Most = min(r.Most, r.All)
+		if a.Verb == Resume { // checkpoints that keep would leave may have been removed already
+			r.Stays = min(r.Stays, r.All)
+		}
 	}
 	r.Most, r.Stays = max(0, r.Most-unfinished), r.Stays-unfinished
 }
