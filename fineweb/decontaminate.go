@@ -192,6 +192,9 @@ func (e *BadAgainst) Error() string { return e.Err.Error() }
 
 func (e *BadAgainst) Unwrap() error { return e.Err }
 
+// AgainstBytes is what the n-grams of documents of so many words take in memory at most.
+func AgainstBytes(words int64) int64 { return ngram.Bytes(words) }
+
 // sieve reads the documents and indexes their n-grams.
 func (a *Against) sieve(ctx context.Context) (*sieve, error) {
 	s := &sieve{Against: a, index: ngram.New(a.N)}

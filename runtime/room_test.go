@@ -13,7 +13,9 @@ import (
 	"testing"
 	"time"
 
+	"stepflow/dsl/addr"
 	"stepflow/runtime/apply"
+	"stepflow/runtime/blocks"
 )
 
 // roomy is a pipeline of stages that take much more than the process does by itself, in tensors that take little.
@@ -116,6 +118,56 @@ func TestRoomIsPlanned(t *testing.T) {
 	if left := planOf(t, dir); left.Host() != nil || len(left.Disks()) != 0 {
 		t.Errorf("nothing is left to run, and %v and %v are planned", left.Host(), left.Disks())
 	}
+}
+
+// TestRoomOfWhatIsThere plans a stage again of which checkpoints lie on the disk already, or what a killed process left.
+func TestRoomOfWhatIsThere(t *testing.T) {
+	d := cpuDevice(t, 2)
+	dir := pipeline(t)
+	text := strings.NewReplacer("steps           = 3", "steps           = var.steps",
+		"checkpoint { every_steps = 1 }", "checkpoint {\n      every_steps = 1\n      keep        = var.keep\n    }",
+		"= 256", "= 32", "= 1024", "= 64").Replace(roomy) + "variable \"keep\" { default = 4 }\nvariable \"steps\" { default = 9 }\n"
+	must(t, os.WriteFile(filepath.Join(dir, "main.hcl"), []byte(text), 0o644))
+	room := func(vars ...string) blocks.Room {
+		t.Helper()
+		p := planOf(t, dir, vars...)
+		return p.Rooms(p.Action(addr.Addr{Kind: "stage", Name: "one"}))[0]
+	}
+	fresh := room()
+	each := fresh.Once
+	if fresh.Most != 5*each { // keep, and the one that is written
+		t.Fatalf("%d bytes, of checkpoints of %d", fresh.Most, each)
+	}
+	near := func(what string, got, want int64) {
+		t.Helper()
+		if off := got - want; off < -each/5 || off > each/5 {
+			t.Errorf("%s: %d bytes, want about %d of %d each", what, got, want, each)
+		}
+	}
+	near("no checkpoint on the way", room("steps=1").Most, each)
+
+	killed := filepath.Join(dir, ".stepflow", "blocks", "stage.one", "step-00000001.tmp")
+	must(t, os.MkdirAll(killed, 0o777))
+	must(t, os.WriteFile(filepath.Join(killed, "model.safetensors"), make([]byte, 3*each), 0o666))
+	near("what a killed run left, which is removed first", room().Most, 2*each)
+
+	stopAt(t, d, dir, "one", 6)
+	for _, c := range []struct {
+		vars        string
+		most, stays int64
+	}{
+		{"keep=4", each, 0},            // four are there, and the next is written before one is removed
+		{"keep=1", each, -3 * each},    // three are removed only when the next is there
+		{"keep=9", 3 * each, 3 * each}, // two checkpoints, and the result
+	} {
+		r := room(c.vars)
+		near(c.vars+", at most", r.Most, c.most)
+		near(c.vars+", in the end", r.Stays-r.Frees, c.stays)
+	}
+	must(t, applyOn(t, d, planOf(t, dir)))
+	r := room("steps=11") // the result of nine steps is gone on from, and removed when that of eleven is there
+	near("two more steps, at most", r.Most, 2*each)
+	near("two more steps, in the end", r.Stays-r.Frees, 0)
 }
 
 // onDisk adds up the files in a folder, each once, whatever names it has.

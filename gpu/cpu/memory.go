@@ -15,7 +15,7 @@ func Memory() (total, available int64) {
 	total, available = memoryIn("/")
 	if limit := processLimit(); limit > 0 {
 		least(&total, limit)
-		least(&available, limit)
+		least(&available, limit/2) // Go does not give addresses back, and others of its heap lie between
 	}
 	return total, available
 }

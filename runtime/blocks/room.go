@@ -14,6 +14,7 @@ type Room struct {
 	Most   int64  `json:"most_bytes"`
 	Stays  int64  `json:"stays_bytes"`           // of that, once the block has ended
 	Frees  int64  `json:"frees_bytes,omitempty"` // of what lies there now, then
+	Unsure int64  `json:"-"`                     // of Most and of Stays, what may not be needed: files whose size is only bounded
 	Once   int64  `json:"-"`                     // the largest part: it is written before anything is removed for it
 	All    int64  `json:"-"`                     // that is written, whatever is removed meanwhile; 0 for Most
 	// Estimate says that it may be less or more: it depends on what the run reads.

@@ -78,7 +78,10 @@ func (h *Host) String() string {
 // Problem says that the machine has too little memory, and what to do; "" if it has enough. sure says that it has too little
 // in all, rather than beside what others take of it now.
 func (h *Host) Problem() (text string, sure bool) {
-	const what = "Lower what the block takes: micro_batch_size, activation_checkpointing, fewer layers at a time"
+	what := "Lower what the block takes: micro_batch_size, activation_checkpointing, fewer layers at a time"
+	if !h.shared || 2*h.Arena < h.Bytes {
+		what = "It goes by the largest tensor and the documents that are read, whatever the batch: run it where there is more"
+	}
 	takes := fmt.Sprintf("%s takes %s of the machine's memory (%s)", h.Address, dsl.FormatBytes(h.Bytes), h.Doing)
 	switch {
 	case h.Total > 0:

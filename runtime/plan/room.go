@@ -76,8 +76,8 @@ func (d *Disk) add(r blocks.Room) {
 	d.Most = max(d.Most, d.Stays+r.Most)
 	d.Stays += r.Stays - r.Frees
 	if !r.Estimate {
-		d.exactMost = max(d.exactMost, d.exact+r.Most)
-		d.exact += r.Stays - r.Frees
+		d.exactMost = max(d.exactMost, d.exact+r.Most-r.Unsure)
+		d.exact += r.Stays - r.Unsure - r.Frees
 	}
 }
 
@@ -160,6 +160,9 @@ func (p *Plan) credit(a *Action, r *blocks.Room, fetched int64) {
 	r.Most, r.Stays = max(r.Once, r.Most-stay), r.Stays-stay
 	if r.All > 0 {
 		r.Most = min(r.Most, r.All)
+		if a.Verb == Resume { // checkpoints that keep would leave may have been removed already
+			r.Stays = min(r.Stays, r.All)
+		}
 	}
 	r.Most, r.Stays = max(0, r.Most-unfinished), r.Stays-unfinished
 }

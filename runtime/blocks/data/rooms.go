@@ -1,10 +1,10 @@
 package data
 
 import (
+	"math"
 	"slices"
 
 	"stepflow/fineweb"
-	"stepflow/fineweb/ngram"
 	"stepflow/runtime/blocks"
 )
 
@@ -62,7 +62,7 @@ func (r reference) indexBytes() int64 {
 		return 0
 	}
 	const word = 5 // bytes, and a gram for each
-	return ngram.Bytes(r.data.Text(ngram.MostGrams*word) / word)
+	return fineweb.AgainstBytes(r.data.Text(math.MaxInt64) / word)
 }
 
 // Rooms returns what is kept of the data in caches when all of them are read: ranges of remote files, and tokens.

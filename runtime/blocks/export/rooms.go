@@ -18,8 +18,9 @@ func (e *Export) Rooms(int) []blocks.Room {
 	if e.form == nil {
 		return nil
 	}
-	n := gpu.Sum(e.form.bytes(), smallFiles+e.Stage.Tokenizer.FileSize())
-	r := blocks.Room{Folder: e.folder.Real, Most: max(0, n-e.holds.Left), Stays: n - e.holds.Left}
+	small := smallFiles + e.Stage.Tokenizer.FileSize()
+	n := gpu.Sum(e.form.bytes(), small)
+	r := blocks.Room{Folder: e.folder.Real, Most: max(0, n-e.holds.Left), Stays: n - e.holds.Left, Unsure: small}
 	for _, f := range e.holds.Ours {
 		r.Frees += f.Size
 	}

@@ -19,9 +19,12 @@ var (
 // configuration of the model and of its adapters.
 const smallFiles = 16 << 10
 
+// small is about what the files of a checkpoint take that hold no tensors.
+func (s *Stage) small() int64 { return smallFiles + train.StateSize(&s.Stage) + s.Tokenizer.FileSize() }
+
 // saved returns the bytes of a checkpoint, or of the result. Those of the files that hold tensors are exact.
 func (s *Stage) saved(result bool) int64 {
-	n := smallFiles + train.StateSize(&s.Stage) + s.Tokenizer.FileSize()
+	n := s.small()
 	for _, size := range train.Sizes(&s.Stage, result) {
 		n = gpu.Sum(n, size)
 	}
@@ -44,6 +47,7 @@ func (s *Stage) Rooms(from int) []blocks.Room {
 	r.Once = max(step, result)
 	r.All = gpu.Sum(gpu.Product(int64(s.onTheWay(from)), step), result)
 	r.Most = gpu.Sum(gpu.Product(int64(s.checkpoints()), step), r.Once)
+	r.Unsure = gpu.Product(int64(s.checkpoints())+1, s.small())
 	stay := min(s.KeepEnded-1, s.onTheWay(0))
 	if stay > 0 && s.Best != nil {
 		stay++ // the best one before them, which they hold
@@ -55,7 +59,7 @@ func (s *Stage) Rooms(from int) []blocks.Room {
 
 // importedBytes is what a result takes that comes from elsewhere.
 func (s *Stage) importedBytes() int64 {
-	n := smallFiles + train.StateSize(&s.Stage) + s.Tokenizer.FileSize()
+	n := s.small()
 	for _, p := range s.Params {
 		n = gpu.Sum(n, gpu.Product(p.Elems(), s.DType.Size()))
 	}
