@@ -68,7 +68,7 @@ var may = map[string]string{
 	"runtime/inference": "dsl foreign ops ops/arch fineweb/tokenizer gpu runtime/blocks/model runtime/blocks/tokenizer " +
 		"runtime/checkpoint runtime/forward runtime/program",
 
-	"runtime/train": "ops ops/optim ops/peft fineweb fineweb/tokenizer gpu tracing runtime/checkpoint runtime/forward " +
+	"runtime/train": "foreign ops ops/optim ops/peft fineweb fineweb/tokenizer gpu tracing runtime/checkpoint runtime/forward " +
 		"runtime/metrics runtime/observe runtime/program runtime/trainstate runtime/words",
 	"runtime/forward": "foreign ops ops/arch ops/peft fineweb fineweb/tokenizer gpu runtime/checkpoint runtime/metrics runtime/program",
 	"runtime/program": "ops ops/arch ops/graph ops/growth ops/optim ops/peft fineweb gpu tracing runtime/observe",

@@ -25,9 +25,14 @@ import (
 	"stepflow/runtime/compatibility"
 	"stepflow/runtime/plan"
 	"stepflow/runtime/program"
+	"stepflow/runtime/state"
 )
 
-var whole = flag.Bool("whole", false, "try every combination of the first six axes, not only each pair of choices")
+var (
+	whole   = flag.Bool("whole", false, "try every combination of the first six axes, not only each pair of choices")
+	trained = flag.Int("trained", 20, "how many combinations to train; more than the default are drawn anew, by -drawn")
+	drawn   = flag.Uint64("drawn", 1, "the seed that draws combinations to train")
+)
 
 // axis is something that a stage chooses. Each choice has what it writes into the stage, and what it is to the table of
 // package compatibility.
@@ -466,9 +471,32 @@ func TestEveryCombination(t *testing.T) {
 	}
 	rng.Shuffle(len(allowed), func(i, j int) { allowed[i], allowed[j] = allowed[j], allowed[i] })
 	some := allowed[:min(20, len(allowed))]
+	if *trained > len(some) {
+		rng = rand.New(rand.NewPCG(*drawn, 0))
+		for some = nil; len(some) < *trained; {
+			if c := random(rng); len(c.refused()) == 0 {
+				some = append(some, c)
+			}
+		}
+	}
 	must(t, os.WriteFile(file, []byte(source(some)), 0o644))
 	p := planOf(t, dir)
 	if _, err := apply.Apply(t.Context(), p, apply.Options{Device: cpuDevice(t, 2)}); err != nil {
 		t.Error(err)
+	}
+	x, err := state.Read(filepath.Join(dir, ".stepflow"))
+	must(t, err)
+	for i, c := range some {
+		b := x.State.Blocks[fmt.Sprintf("stage.s%d", i)]
+		if b == nil || b.Memory == nil {
+			t.Errorf("%v: has no result", c)
+			continue
+		}
+		if b.Memory.Measured != b.Memory.Planned {
+			t.Errorf("%v: takes %d bytes, and the plan says %d", c, b.Memory.Measured, b.Memory.Planned)
+		}
+		if loss, ok := b.Values["loss"].(float64); !ok || loss < 1 || loss > 7 { // at random it is log(272) = 5.6
+			t.Errorf("%v: has the loss %v", c, b.Values["loss"])
+		}
 	}
 }

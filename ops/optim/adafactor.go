@@ -40,6 +40,8 @@ const (
 	adafactorM = "adafactor_m" // the mean of what the weight moves by
 )
 
+var _, _ = keep(false, adafactorM), keep(true, adafactorR, adafactorC)
+
 // leastParameter is the least root mean square of a parameter that its rate is scaled by.
 const leastParameter = 1e-3
 

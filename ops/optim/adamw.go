@@ -31,6 +31,8 @@ const (
 	adamV = "adam_v"
 )
 
+var _, _ = keep(false, adamM), keep(true, adamV)
+
 // Peak is LearningRate.
 func (o AdamW) Peak() float64 { return o.LearningRate }
 

@@ -39,6 +39,8 @@ const (
 	apolloNorm = "apollo_norm" // of the update before
 )
 
+var _, _ = keep(false, apolloM, apolloNorm), keep(true, apolloV)
+
 // With returns Apollo for projections, and rest for everything else.
 func (o Apollo) With(rest Optimizer) Groups { return onProjections(o, rest) }
 

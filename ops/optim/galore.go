@@ -46,6 +46,8 @@ const (
 	firaNorm = "fira_norm" // of what was added in the update before
 )
 
+var _, _ = keep(false, galoreP, galoreM, firaNorm), keep(true, galoreV)
+
 // With returns GaLore for projections, and rest for everything else.
 func (o GaLore) With(rest Optimizer) Groups { return onProjections(o, rest) }
 

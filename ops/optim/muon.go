@@ -53,6 +53,8 @@ var Adjustments = map[string]func(rows, cols float64) float64{
 
 const muonM = "muon_m" // the mean of the gradient
 
+var _ = keep(false, muonM)
+
 // With returns Muon for projections, and rest for everything else: embeddings and the head, whose rows are tokens and
 // not a map between features; gains and biases, which are not matrices; and adapters, whose factors are not the
 // change of a weight but multiply to it, so that orthogonal steps of both are not an orthogonal step of their product.

@@ -31,6 +31,8 @@ var _ Optimizer = Scale{}
 
 const scaleM = "scale_m" // the mean of the head's gradient
 
+var _ = keep(false, scaleM)
+
 // With returns Scale for matrices, and rest for gains, biases and adapters.
 func (o Scale) With(rest Optimizer) Groups {
 	matrices := []ops.Kind{ops.KindLinear, ops.KindEmbedding, ops.KindHead}

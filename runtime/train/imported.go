@@ -6,12 +6,17 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
+	"stepflow/foreign"
 	"stepflow/gpu"
+	"stepflow/ops/optim"
 	"stepflow/runtime/checkpoint"
+	"stepflow/runtime/forward"
 	"stepflow/runtime/program"
 	"stepflow/runtime/trainstate"
 )
@@ -46,7 +51,117 @@ func Moments(dir string, layers int) (s *trainstate.State, why string, err error
 		return nil, "", fmt.Errorf("%s is of %d layers, and the model has %d", filepath.Join(dir, checkpoint.TrainerFile),
 			len(s.Layers), layers)
 	}
+	if err := sound(s); err != nil {
+		return nil, "", fmt.Errorf("%s %w; %s", filepath.Join(dir, checkpoint.TrainerFile), err, withoutMoments)
+	}
+	opt, err := checkpoint.Open(filepath.Join(dir, checkpoint.OptimizerFile))
+	if err != nil {
+		return nil, "", err
+	}
+	defer opt.Close()
+	for _, x := range momentsIn(opt) {
+		if err := x.check(opt); err != nil {
+			return nil, "", fmt.Errorf("%s: %w; %s", opt.Path(), err, withoutMoments)
+		}
+	}
 	return s, "", nil
+}
+
+// withoutMoments is what to do about a state of an optimizer that is of no use.
+const withoutMoments = "without " + checkpoint.OptimizerFile + " in the folder, all moments begin again"
+
+// sound returns what is wrong with the names of layers and the counts of updates; nil if nothing is.
+func sound(s *trainstate.State) error {
+	for i, id := range s.Layers {
+		if id == "" || slices.Contains(s.Layers[:i], id) {
+			return fmt.Errorf("has the layer %s twice, or one without a name", foreign.Shown(id))
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(s.OptimizerSteps)) {
+		if n := s.OptimizerSteps[id]; n < 0 || n > mostUpdates {
+			return fmt.Errorf("says that %s had %d updates", foreign.Shown(id), n)
+		}
+	}
+	return nil
+}
+
+// mostUpdates is more than a parameter can have had.
+const mostUpdates = 1 << 48
+
+// moment is a tensor in a file of an optimizer's states: a state, or the scales of one that is kept in codes.
+type moment struct {
+	name, state, id string
+	scales          bool
+}
+
+// momentsIn lists the states in a file. What else it may hold is of no use to a stage that comes after it.
+func momentsIn(opt *checkpoint.File) (list []moment) {
+	for _, name := range opt.Names() {
+		state, id, _ := strings.Cut(name, "/")
+		of, scales := strings.CutSuffix(state, "_scale")
+		if ok, _ := optim.Kept(of); ok {
+			list = append(list, moment{name, of, id, scales})
+		}
+	}
+	return list
+}
+
+// momentTypes are those in which states are kept: numbers, and codes of 8 bits, which have scales.
+var momentTypes = map[string]gpu.DType{"F32": gpu.F32, "BF16": gpu.BF16, "U8": gpu.U8}
+
+// check returns why no stage can take the tensor over, by its type and shape; nil if one can.
+func (x moment) check(opt *checkpoint.File) error {
+	shape, _ := opt.Shape(x.name)
+	dtype := opt.DType(x.name)
+	if _, ok := momentTypes[dtype]; !ok || x.scales && dtype != "F32" {
+		return fmt.Errorf("%s is of type %s, in which no optimizer keeps it", foreign.Shown(x.name), dtype)
+	}
+	if dtype != "U8" {
+		return nil
+	}
+	scale := optim.State{Name: x.state}.Scale(x.id)
+	_, want := inFile(shape)
+	switch is, ok := opt.Shape(scale); {
+	case !ok:
+		return fmt.Errorf("%s has no scales, which %s would hold", foreign.Shown(x.name), foreign.Shown(scale))
+	case !is.Equal(want.Shape):
+		return fmt.Errorf("%s %v has scales %s of %v, and not of %v", foreign.Shown(x.name), shape, foreign.Shown(scale), is, want.Shape)
+	}
+	return nil
+}
+
+// CheckMoments returns why the numbers of an optimizer's state in a folder would spoil what is trained with them; nil if they
+// would not. It ends with ctx.
+func CheckMoments(ctx context.Context, dir string) error {
+	opt, err := checkpoint.Open(filepath.Join(dir, checkpoint.OptimizerFile))
+	if err != nil {
+		return err
+	}
+	defer opt.Close()
+	for _, x := range momentsIn(opt) {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if opt.DType(x.name) == "U8" {
+			continue // each code is a number
+		}
+		v, err := opt.Float32(x.name)
+		if err != nil {
+			return err
+		}
+		shape, _ := opt.Shape(x.name)
+		var flaw forward.Flaw
+		if flaw.Look(foreign.Shown(x.name), shape, v); flaw.Found() {
+			return fmt.Errorf("%s: %s; %s", opt.Path(), flaw.String(), withoutMoments)
+		}
+		if _, positive := optim.Kept(x.state); !positive && !x.scales {
+			continue
+		}
+		if i := slices.IndexFunc(v, func(y float32) bool { return y < 0 }); i >= 0 {
+			return fmt.Errorf("%s: %s is %g at %s, and is never below 0; %s", opt.Path(), foreign.Shown(x.name), v[i], shape.Place(i), withoutMoments)
+		}
+	}
+	return nil
 }
 
 // Imported is a checkpoint from elsewhere that becomes the result of a stage.
@@ -102,10 +217,6 @@ func (x *Imported) Parts(ctx context.Context) ([]checkpoint.Part, error) {
 				return gpu.Float32Bytes(v, x.stage.DType), err
 			}})
 	}
-	moments, err := x.moments()
-	if err != nil {
-		return nil, err
-	}
 	state := trainstate.State{Recipe: x.recipe, Layers: x.stage.LayerIDs(), OptimizerSteps: map[string]int64{}}
 	for id, n := range x.steps {
 		if to, ok := x.ids[id]; ok {
@@ -114,30 +225,23 @@ func (x *Imported) Parts(ctx context.Context) ([]checkpoint.Part, error) {
 	}
 	trainer, err := json.MarshalIndent(state, "", "  ")
 	return []checkpoint.Part{checkpoint.Tensors(checkpoint.ModelFile, model),
-		checkpoint.Tensors(checkpoint.OptimizerFile, moments),
+		checkpoint.Tensors(checkpoint.OptimizerFile, x.moments()),
 		checkpoint.Bytes(checkpoint.TrainerFile, append(trainer, '\n'))}, err
 }
 
 // moments lists the tensors of the optimizer's state, under the ids of the stage's parameters.
-func (x *Imported) moments() (list []checkpoint.Tensor, err error) {
+func (x *Imported) moments() (list []checkpoint.Tensor) {
 	if x.opt == nil {
-		return nil, nil
+		return nil
 	}
-	types := map[string]gpu.DType{"F32": gpu.F32, "BF16": gpu.BF16, "I32": gpu.I32, "U8": gpu.U8}
-	for _, name := range x.opt.Names() {
-		state, id, _ := strings.Cut(name, "/")
-		to, ok := x.ids[id]
+	for _, m := range momentsIn(x.opt) {
+		to, ok := x.ids[m.id]
 		if !ok {
 			continue
 		}
-		shape, _ := x.opt.Shape(name)
-		dtype, ok := types[x.opt.DType(name)]
-		if !ok {
-			return nil, fmt.Errorf("%s has a tensor %s of type %s, which no optimizer keeps", checkpoint.OptimizerFile, name,
-				x.opt.DType(name))
-		}
-		list = append(list, checkpoint.Tensor{Name: state + "/" + to, Shape: shape, DType: dtype,
-			Data: func() ([]byte, error) { b, _, err := x.opt.Raw(name); return b, err }})
+		shape, _ := x.opt.Shape(m.name)
+		list = append(list, checkpoint.Tensor{Name: strings.TrimSuffix(m.name, m.id) + to, Shape: shape,
+			DType: momentTypes[x.opt.DType(m.name)], Data: func() ([]byte, error) { b, _, err := x.opt.Raw(m.name); return b, err }})
 	}
-	return list, nil
+	return list
 }

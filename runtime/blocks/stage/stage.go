@@ -182,15 +182,22 @@ func (s *Stage) Refuse(caps gpu.Caps) error {
 	return program.Computes(caps, s.DType)
 }
 
-// Readable reads the weights that the stage starts from, once a run. NaN, infinity, and numbers beyond the stage's
-// element type are errors.
+// Readable reads the weights that the stage starts from, once a run, and the optimizer's state that is imported with them. NaN,
+// infinity, and numbers beyond the stage's element type are errors.
 func (s *Stage) Readable(ctx context.Context, read map[string]bool) error {
-	key := s.Init + s.DType.String()
-	if s.Init == "" || read[key] {
-		return nil
+	once := func(what string, check func() error) error {
+		key := s.Init + " " + what
+		if s.Init == "" || read[key] {
+			return nil
+		}
+		read[key] = true
+		return check()
 	}
-	read[key] = true
-	return forward.CheckInit(ctx, &s.Stage)
+	err := once(s.DType.String(), func() error { return forward.CheckInit(ctx, &s.Stage) })
+	if err == nil && s.Imported != nil && s.Imported.Moments == "" {
+		err = once("moments", func() error { return train.CheckMoments(ctx, s.Init) })
+	}
+	return err
 }
 
 // Forecast predicts how long the stage takes from a step on.
