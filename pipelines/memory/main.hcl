@@ -18,11 +18,11 @@ variable "size" {
 variable "methods" {
   type = list(string)
   default = ["adamw", "adamw_rounded", "adamw_8bit", "muon_8bit", "galore", "fira", "apollo", "apollo_mini", "scale", "adafactor",
-  "relora", "step", "stacked"]
+  "relora", "sltrain", "step", "stacked"]
   description = "each is trained by itself; stepflow report -compare puts them side by side"
   validation {
     condition = length(var.methods) > 0 && length(setsubtract(var.methods, ["adamw", "adamw_rounded", "adamw_8bit", "muon_8bit", "galore",
-    "fira", "apollo", "apollo_mini", "scale", "adafactor", "relora", "step", "stacked"])) == 0
+    "fira", "apollo", "apollo_mini", "scale", "adafactor", "relora", "sltrain", "step", "stacked"])) == 0
     error_message = "methods has one that there is not, or none: they are in main.hcl and optimizers.hcl"
   }
 }
@@ -103,6 +103,14 @@ peft "relora" "adapter" {
   restart_warmup_steps = local.size.reset_every / 10
 }
 
+# As in the authors' script for 60M parameters, sltrain60m.sh.
+peft "sltrain" "weights" {
+  r              = local.size.rank
+  lora_alpha     = 32
+  sparsity       = 0.03
+  target_modules = ["all-linear"]
+}
+
 # What all stages share: schedule, batch and rounding are those of the papers.
 defaults "stage" {
   precision = var.precision
@@ -148,6 +156,17 @@ stage "relora" {
     optimizer        = optimizer.adamw.main
     micro_batch_size = local.size.micro_batch_size
     tokens           = local.tokens * (1 - local.warm)
+  }
+}
+
+stage "sltrain" {
+  count   = contains(var.methods, "sltrain") ? 1 : 0
+  model   = model.llama.target
+  adapter = peft.sltrain.weights
+  train {
+    optimizer        = optimizer.adamw.sltrain
+    micro_batch_size = local.size.micro_batch_size
+    tokens           = local.tokens
   }
 }
 
@@ -219,6 +238,7 @@ stage "third" {
 
 locals {
   stages = merge({ for m, s in stage.alone : m => [s] }, { for i, s in stage.relora : "relora" => [stage.warm[i], s] },
+    { for s in stage.sltrain : "sltrain" => [s] },
   { for m, s in stage.third : m => [stage.first[m], stage.second[m], s] })
 }
 

@@ -28,6 +28,9 @@ optimizer "adamw" "main" {
 
 optimizer "adamw" "rounded" { learning_rate = local.size.learning_rate }
 
+# sltrain60m.sh of SLTrain's authors.
+optimizer "adamw" "sltrain" { learning_rate = 3e-3 }
+
 # Dettmers et al. 2022 keep the hyperparameters of AdamW.
 optimizer "adamw" "narrow" {
   learning_rate = local.size.learning_rate

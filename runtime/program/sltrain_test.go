@@ -70,3 +70,23 @@ func TestBytesOfSLTrainAreThoseOfTheArena(t *testing.T) {
 		}
 	}
 }
+
+// TestSLTrainBetweenSteps: what is asked of a model between its steps makes its weights in the same way, without a gradient.
+func TestSLTrainBetweenSteps(t *testing.T) {
+	s := stageOf(2)
+	sltrain(t, s, 0.1)
+	s.Inference = &Inference{Context: 8, Continuation: 4, Texts: 2}
+	must(t, NewPrograms(cpu.PlanCaps("")).Compile(s, "none"))
+	for _, name := range []string{SegProbe, SegDecode} {
+		x, ok := s.Program.Segment(name)
+		made := 0
+		for _, l := range s.Program.Launches[x.Lo:x.Hi] {
+			if l.Kernel == "scatter_add" {
+				made++
+			}
+		}
+		if !ok || made != len(s.Adapters) {
+			t.Errorf("%s makes %d weights of %d", name, made, len(s.Adapters))
+		}
+	}
+}
