@@ -22,6 +22,7 @@ type Disk struct {
 	Estimated bool  `json:"estimated,omitempty"`
 
 	known            bool  // Free is
+	state            bool  // the state is there
 	exact, exactMost int64 // Stays and Most, without estimates
 }
 
@@ -38,6 +39,7 @@ func (p *Plan) Disks() []*Disk {
 				byID[v.ID], list = d, append(list, d)
 			}
 			d.add(r)
+			d.state = d.state || durable.Within(r.Folder, p.StateDir)
 		}
 	}
 	for _, d := range list {
@@ -62,7 +64,7 @@ func (p *Plan) RoomFor(a *Action) error {
 // disk is a file system that nothing is written to yet, but into a folder.
 func (p *Plan) disk(folder string, v durable.Volume) *Disk {
 	d := &Disk{Folder: p.fold.cfg.Secrets.Redact(folder)}
-	if durable.Within(folder, p.StateDir) {
+	if d.state = durable.Within(folder, p.StateDir); d.state {
 		d.Folder = p.StateDir
 	}
 	if p.machine != nil {
@@ -103,9 +105,13 @@ func (d *Disk) Problem() (text string, sure bool) {
 	if d.Estimated {
 		most, takes = d.Most, "may take"
 	}
-	return fmt.Sprintf("the run %s %s at a time on the disk of %s, which has %s free: %s more are needed. Make room (state gc "+
-		"shows what no block needs), lower keep in checkpoint, or choose another disk with -state-dir, and with path for an export",
-		takes, dsl.FormatBytes(most), d.Folder, dsl.FormatBytes(d.Free), dsl.FormatBytes(d.Missing)), !d.Estimated
+	do := "Make room there, or choose another disk: with path for an export, with STEPFLOW_CACHE_DIR for caches"
+	if d.state {
+		do = "Make room (state gc shows what no block needs), lower keep in checkpoint, or choose another disk with -state-dir, and " +
+			"with path for an export"
+	}
+	return fmt.Sprintf("the run %s %s at a time on the disk of %s, which has %s free: %s more are needed. %s", takes,
+		dsl.FormatBytes(most), d.Folder, dsl.FormatBytes(d.Free), dsl.FormatBytes(d.Missing), do), !d.Estimated
 }
 
 // Rooms returns what a block writes if it runs as the plan says, beside what is there already. Folders are as they may be

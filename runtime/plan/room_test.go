@@ -109,6 +109,16 @@ func TestRoomOnDisk(t *testing.T) {
 	}
 }
 
+// TestRoomSaysWhatHelps: keep and -state-dir are of no use to a disk that the state is not on.
+func TestRoomSaysWhatHelps(t *testing.T) {
+	for state, want := range map[bool]string{true: "lower keep in checkpoint", false: "with path for an export"} {
+		text, sure := (&Disk{Folder: "out", Missing: 1, exactMost: 2, Free: 1, known: true, state: state}).Problem()
+		if !sure || !strings.Contains(text, want) || strings.Contains(text, "keep") != state {
+			t.Errorf("with the state there, %t: %s", state, text)
+		}
+	}
+}
+
 func TestHostMemory(t *testing.T) {
 	h := planPlain(t, -1, Machine{}).Host()
 	if text, _ := h.Problem(); text != "" || h.Bytes < processBytes || h.Total+h.Available > 0 {
