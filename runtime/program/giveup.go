@@ -2,10 +2,12 @@ package program
 
 import (
 	"math"
+	"slices"
 	"sort"
 	"strconv"
 
 	"stepflow/gpu"
+	"stepflow/ops"
 	"stepflow/ops/graph"
 )
 
@@ -147,12 +149,13 @@ func recomputed(checkpointing string, layers int) int {
 
 // giveUp sets what Compile says for a stage that does not fit as it begins, and reports whether it fits then.
 func (p *Programs) giveUp(s *Stage, checkpointing string) (bool, error) {
+	if ok, err := p.chunked(s); err != nil || ok {
+		return ok, err
+	}
 	if s.AutoMicro {
 		if ok, err := p.smaller(s); err != nil || ok {
 			return ok, err
 		}
-	} else if ok, err := p.chunked(s); err != nil || ok {
-		return ok, err
 	}
 	if checkpointing != "auto" {
 		return p.chunked(s)
@@ -179,22 +182,22 @@ func (p *Programs) smaller(s *Stage) (ok bool, err error) {
 	divisors := divisorsOf(s.Batch)
 	many := sort.Search(len(divisors), func(i int) bool { return s.Batch/divisors[i] <= bf16Additions })
 	for _, list := range [][]int{divisors[many:], divisors[:many]} {
-		i := 0 // the first that does not fit
-		if len(list) > 0 {
+		if len(list) > 0 && s.SumsInF32 && s.alikeGradients(list[0], list[len(list)-1]) {
 			s.Micro = list[0]
 			if ok, err = p.possible(s); err != nil {
 				return false, err
 			}
+			if !ok { // then none does
+				continue
+			}
 		}
-		if ok {
-			i = 1 + sort.Search(len(list)-1, func(i int) bool {
-				if err == nil {
-					s.Micro = list[i+1]
-					ok, err = p.possible(s)
-				}
-				return err != nil || !ok
-			})
-		}
+		i := sort.Search(len(list), func(i int) bool { // the first that does not fit
+			if err == nil {
+				s.Micro = list[i]
+				ok, err = p.possible(s)
+			}
+			return err != nil || !ok
+		})
 		if err != nil {
 			return false, err
 		}
@@ -205,6 +208,16 @@ func (p *Programs) smaller(s *Stage) (ok bool, err error) {
 	}
 	s.Micro = divisors[0]
 	return p.chunked(s)
+}
+
+// alikeGradients reports whether gradients have the same types with micro-batches of two sizes.
+func (s Stage) alikeGradients(a, b int) bool {
+	return !slices.ContainsFunc(s.Trainable(), func(x ops.Param) bool {
+		s.Micro = a
+		t := s.GradType(x)
+		s.Micro = b
+		return s.GradType(x) != t
+	})
 }
 
 // recompute sets the fewest layers, from the bottom, whose activations are computed again so that the stage fits; all of

@@ -1,6 +1,7 @@
 package memoryplan
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -191,13 +192,12 @@ func (x *Device) another(f *found, stages int) error {
 		n, m := f.count(c.is), g.count(c.is)
 		add(m < n, "%s with %s instead of %d", words.Plural(m, "stage"), c.what, n)
 	}
-	if len(gains) == 0 {
-		x.More = "nothing"
-		return nil
-	}
-	x.More = strings.Join(gains, ", ")
-	if fewer <= -0.001 { // fewer stages come first, and train more layers at a time
+	x.More = cmp.Or(strings.Join(gains, ", "), "nothing")
+	if len(gains) > 0 && fewer <= -0.001 { // fewer stages come first, and train more layers at a time
 		x.More += fmt.Sprintf(", for %.1f %% more operations", -100*fewer)
+	}
+	if g.gap > 0 {
+		x.More += "; the search for it ended early, so it may buy more"
 	}
 	return nil
 }
