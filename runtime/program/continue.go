@@ -71,7 +71,7 @@ func (s *Stage) Ends() (updates map[string]int64, has Shapes) {
 	updates = map[string]int64{}
 	shapes := map[string]gpu.Shape{}
 	for _, p := range s.Params {
-		if s.Frozen[p.ID] {
+		if s.Frozen[p.ID] || s.Composed[p.ID] {
 			continue
 		}
 		updates[p.ID] = int64(s.Steps)
