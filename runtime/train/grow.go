@@ -2,10 +2,8 @@ package train
 
 import (
 	"context"
-	"slices"
 
 	"stepflow/ops"
-	"stepflow/ops/optim"
 	"stepflow/runtime/checkpoint"
 	"stepflow/runtime/forward"
 	"stepflow/runtime/trainstate"
@@ -55,26 +53,15 @@ func (t *trainer) grow(ctx context.Context, dir string) error {
 // weight is taken over where there was one, and the rest with the number of updates if all of it was there. Else that begins
 // again, as setWeight left it.
 func (t *trainer) growState(ctx context.Context, opt *checkpoint.File, p ops.Param, n int64) error {
-	states, kept := t.stage.States(p), t.stage.Growth.KeepsState(p)
-	lacks := func(s optim.State) bool {
-		for _, x := range t.stage.Growth.Rules[p.ID].Terms {
-			shape, ok := opt.Shape(s.Buffer(x.From))
-			// What is kept may be of another rank; what is mapped has the axes of the weight.
-			if !ok || kept && !shape.Equal(s.Type.Shape) || !kept && s.Axes != nil {
-				return true
-			}
-		}
-		return false
-	}
-	begins := n == 0 || slices.ContainsFunc(states, func(s optim.State) bool { return !s.Copy && lacks(s) })
+	begins := n == 0 || t.stage.BeginAgain(p, opt.Shape)
 	switch {
 	case !begins:
 		t.state.OptimizerSteps[p.ID] = n
 	case n > 0:
 		t.begun++
 	}
-	for _, s := range states {
-		if begins && !s.Copy || lacks(s) {
+	for _, s := range t.stage.States(p) {
+		if begins && !s.Copy || t.stage.Lacks(p, s, opt.Shape) {
 			continue
 		}
 		if err := t.takeState(ctx, opt, s, p); err != nil {

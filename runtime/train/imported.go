@@ -203,6 +203,21 @@ func (x *Imported) Close() error {
 	return err
 }
 
+// Ends returns what the result has of an optimizer, as program.Stage's Ends.
+func (x *Imported) Ends() (updates map[string]int64, has program.Shapes) {
+	updates = map[string]int64{}
+	for id, n := range x.steps {
+		if to, ok := x.ids[id]; ok {
+			updates[to] = n
+		}
+	}
+	shapes := map[string]gpu.Shape{}
+	for _, m := range x.moments() {
+		shapes[m.Name] = m.Shape
+	}
+	return updates, func(name string) (gpu.Shape, bool) { shape, ok := shapes[name]; return shape, ok }
+}
+
 // Parts returns the files of the stage's result that hold tensors and the trainer's state. They are read while they are
 // written, one tensor at a time.
 func (x *Imported) Parts(ctx context.Context) ([]checkpoint.Part, error) {
@@ -217,12 +232,8 @@ func (x *Imported) Parts(ctx context.Context) ([]checkpoint.Part, error) {
 				return gpu.Float32Bytes(v, x.stage.DType), err
 			}})
 	}
-	state := trainstate.State{Recipe: x.recipe, Layers: x.stage.LayerIDs(), OptimizerSteps: map[string]int64{}}
-	for id, n := range x.steps {
-		if to, ok := x.ids[id]; ok {
-			state.OptimizerSteps[to] = n
-		}
-	}
+	updates, _ := x.Ends()
+	state := trainstate.State{Recipe: x.recipe, Layers: x.stage.LayerIDs(), OptimizerSteps: updates}
 	trainer, err := json.MarshalIndent(state, "", "  ")
 	return []checkpoint.Part{checkpoint.Tensors(checkpoint.ModelFile, model),
 		checkpoint.Tensors(checkpoint.OptimizerFile, x.moments()),

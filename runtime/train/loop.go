@@ -16,6 +16,7 @@ import (
 	"stepflow/runtime/observe"
 	"stepflow/runtime/program"
 	"stepflow/runtime/trainstate"
+	"stepflow/runtime/words"
 	"stepflow/tracing"
 )
 
@@ -129,7 +130,8 @@ func (l *Loop) weights(ctx context.Context) error {
 		l.tellStored(ctx)
 	}
 	if l.begun > 0 {
-		l.block.Notice(ctx, "the moments of %d parameters begin again: the stage before trained them with another optimizer", l.begun)
+		l.block.Notice(ctx, "the moments of %s begin again: the stage before has them of another optimizer or rank",
+			words.Plural(l.begun, "parameter"))
 	}
 	return err
 }

@@ -60,6 +60,9 @@ func plan(ctx context.Context, p *blocks.Planned, d *dsl.Decoded) (map[string]ct
 		if err := s.measureStart(p.World); err != nil {
 			return nil, s.uncompiled(t, err)
 		}
+		if err := s.countMoments(); err != nil {
+			return nil, blocks.Problem(d, "from", "Unreadable state of an optimizer", err)
+		}
 	}
 	if s.Vanilla, err = programs.Vanilla(&s.Stage, s.whole(m), s.Checkpointing); err != nil {
 		return nil, blocks.Uncompiled(t, "sequence_length", "Full model cannot be compiled", s.Micro, s.Seq, err)

@@ -2,6 +2,7 @@ package stage
 
 import (
 	"stepflow/runtime/blocks"
+	"stepflow/runtime/train"
 )
 
 // measureStart makes the program that measures the model which the stage starts from, where the stage trains another, and no
@@ -22,4 +23,26 @@ func (s *Stage) measuredBefore() bool {
 	b := s.Before
 	return b != nil && b.Imported == nil && b.Data == s.Data && b.Tokenizer == s.Tokenizer && b.Seq == s.Seq && b.Micro == s.Micro &&
 		b.Tune.identity() == s.Tune.identity()
+}
+
+// countMoments counts the parameters whose moments begin again, since what the stage before ends with is of another optimizer.
+func (s *Stage) countMoments() error {
+	b := s.Before
+	if b == nil {
+		return nil
+	}
+	updates, has := b.Ends()
+	if b.Imported != nil {
+		if b.Imported.Moments != "" || b.Imported.Folder == "" {
+			return nil
+		}
+		x, err := train.OpenImported(&b.Stage, b.Imported.Folder, "")
+		if err != nil {
+			return err
+		}
+		defer x.Close()
+		updates, has = x.Ends()
+	}
+	s.beginAgain = s.BeginningAgain(updates, has)
+	return nil
 }

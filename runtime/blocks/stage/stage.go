@@ -71,6 +71,7 @@ type Stage struct {
 	Tokenizer    *tokenizer.Tokenizer
 	Vanilla      *program.Figures // the full model trained at once with the same batch
 	Figures      program.Figures
+	beginAgain   int             // parameters whose moments begin again, since another optimizer trained them
 	startProgram *gpu.Program    // measures the model that it starts from; nil where that is known, or not asked
 	takes        blocks.Forecast // of what is left to run
 	world        *blocks.World

@@ -50,6 +50,10 @@ func (s *Stage) Details(_, _ bool) (list []blocks.Line) {
 		}
 		line("updates", "%s", how)
 	}
+	if s.beginAgain > 0 {
+		line("moments", "of %s begin again: %s has them of another optimizer or rank", words.Plural(s.beginAgain, "parameter"),
+			s.Before.Addr)
+	}
 	if s.MergesRounded() {
 		how := "are rounded stochastically"
 		if f.Remainders > 0 {
