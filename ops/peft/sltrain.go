@@ -119,6 +119,9 @@ func (s Spec) Decompose(ctx context.Context, a Adapter, w []float32, places []in
 		f.Down, f.Up = round(f.Down), round(f.Up)
 		copy(rest, w)
 		AddProduct(rest, f.Up, f.Down, -s.Scale(), s.R, a.Target.Shape[1])
+		if err := (gpu.Type{Shape: a.Target.Shape, DType: gpu.F32}).Finite(rest); err != nil { // products of large singular vectors
+			return f, fmt.Errorf("%s is too large to be taken apart: of what its best product leaves, %w", a.Target.Name, err)
+		}
 		for k, n := range places {
 			f.Values[k], rest[n] = rest[n], 0
 		}

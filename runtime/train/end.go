@@ -111,7 +111,8 @@ func (l *Loop) keepApart(ctx context.Context) error {
 // composeLast ends a stage whose adapters take the place of weights. The weights are made when the result is written: the device
 // has no room for them.
 func (l *Loop) composeLast(ctx context.Context) error {
-	l.block.Notice(ctx, "%d weights of low rank and %g of their elements are written whole", len(l.stage.Adapters), l.stage.Peft.Sparsity)
+	l.block.Notice(ctx, "products of rank %d and values at %g of the elements are written as whole weights (%d matrices)", l.stage.Peft.R,
+		l.stage.Peft.Sparsity, len(l.stage.Adapters))
 	return nil
 }
 

@@ -120,7 +120,7 @@ func (l *Loop) compareSeam(ctx context.Context) error {
 		add("singular", "singular vectors moved to adapters")
 	}
 	if l.decomposed.matrices > 0 {
-		add("decomposition", "weights of low rank and some elements")
+		add("decomposition", "weights made low-rank and sparse")
 	}
 	if l.narrow.matrices > 0 {
 		add("quantization", fmt.Sprintf("frozen weights stored in %v", l.stage.FrozenDType))

@@ -59,8 +59,8 @@ func (t *trainer) fresh(p ops.Param) bool {
 // tellDecomposed tells how much of the weights their adapters cannot say.
 func (l *Loop) tellDecomposed(ctx context.Context) {
 	if d := &l.decomposed; d.matrices > 0 {
-		l.block.Notice(ctx, "weights of low rank and %g of their elements begin as close as they come to those before (%d matrices): "+
-			"%.2g of their norm is lost", l.stage.Peft.Sparsity, d.matrices, math.Sqrt(d.lost/math.Max(d.all, math.SmallestNonzeroFloat64)))
+		l.block.Notice(ctx, "weights become products of rank %d and values at %g of their elements (%d matrices): %.2g of their norm is lost",
+			l.stage.Peft.R, l.stage.Peft.Sparsity, d.matrices, math.Sqrt(d.lost/math.Max(d.all, math.SmallestNonzeroFloat64)))
 	}
 }
 

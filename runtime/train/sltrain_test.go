@@ -200,3 +200,27 @@ func TestSLTrainGrows(t *testing.T) {
 		}
 	}
 }
+
+// TestSLTrainCannotBegin: a weight that is not finite, or whose parts are not, is an error that names it.
+func TestSLTrainCannotBegin(t *testing.T) {
+	s := tinyStage()
+	must(t, s.Continue(tinyStage(), nil))
+	slTrain(t, s, peft.Spec{R: 2, Alpha: 1e-40, Sparsity: 0.1})
+	d := cpuDevice(t, 2)
+	must(t, program.NewPrograms(d.Caps()).Compile(s, "none"))
+	l, err := d.Load(s.Program)
+	must(t, err)
+	defer l.Close()
+	tr := &trainer{stage: s, loaded: l}
+	for want, x := range map[string]float32{"cannot be taken apart for its adapter to begin with": float32(math.Inf(1)),
+		"is too large to be taken apart": math.MaxFloat32 / 2} {
+		p := s.Adapters[0].Target
+		v := make([]float32, p.Elems())
+		for i := range v {
+			v[i] = x
+		}
+		if err := tr.firstWeight(t.Context(), p, v); err == nil || !strings.Contains(err.Error(), p.Name+" "+want) {
+			t.Errorf("%s: %v", want, err)
+		}
+	}
+}
