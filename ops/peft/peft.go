@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math"
 	"path"
+	"slices"
 	"sort"
 	"strings"
 
@@ -86,6 +87,7 @@ func Shapes(projection gpu.Shape, r int) (a, b gpu.Shape) {
 // some projection of the model; the error lists what there is.
 func (s Spec) Match(params []ops.Param, candidate func(ops.Param) bool) ([]Adapter, error) {
 	var list []Adapter
+	var targets []ops.Param
 	used := make([]bool, len(s.TargetModules))
 	for _, p := range params {
 		if p.Kind != ops.KindLinear && p.Kind != ops.KindHead {
@@ -97,13 +99,20 @@ func (s Spec) Match(params []ops.Param, candidate func(ops.Param) bool) ([]Adapt
 				used[i], hit = true, true
 			}
 		}
-		if !hit || !candidate(p) {
-			continue
+		if hit && candidate(p) {
+			targets = append(targets, p)
 		}
-		out, in := p.Shape[0], p.Shape[1]
-		if s.R > min(out, in) {
-			return nil, fmt.Errorf("rank %d is larger than %s, which is %d x %d: choose r of at most %d", s.R, Module(p), out, in, min(out, in))
+	}
+	for i, t := range s.TargetModules {
+		if !used[i] {
+			return nil, fmt.Errorf("target_modules: %q matches no linear layer; there are %s", t,
+				cmp.Or(strings.Join(modules(params), ", "), "none"))
 		}
+	}
+	if err := s.fits(targets); err != nil {
+		return nil, err
+	}
+	for _, p := range targets {
 		base, id := Module(p), trim(p.ID)
 		a, b := Shapes(p.Shape, s.R)
 		x := Adapter{Target: p,
@@ -112,19 +121,28 @@ func (s Spec) Match(params []ops.Param, candidate func(ops.Param) bool) ([]Adapt
 			B: ops.Param{ID: id + ".lora_B.weight", Name: base + ".lora_B.weight", Shape: b, Layer: p.Layer,
 				Kind: ops.KindLoraB}}
 		if s.Composes() {
-			if err := s.compose(&x); err != nil {
-				return nil, err
-			}
+			s.compose(&x)
 		}
 		list = append(list, x)
 	}
-	for i, t := range s.TargetModules {
-		if !used[i] {
-			return nil, fmt.Errorf("target_modules: %q matches no linear layer; there are %s", t,
-				cmp.Or(strings.Join(modules(params), ", "), "none"))
-		}
-	}
 	return list, nil
+}
+
+// fits returns why projections are too small, or too large, for adapters; nil if they are not. The smallest of all decides, so that
+// what the error advises is enough for the others too.
+func (s Spec) fits(targets []ops.Param) error {
+	if len(targets) == 0 {
+		return nil
+	}
+	rank := func(p ops.Param) int { return min(p.Shape[0], p.Shape[1]) }
+	p := slices.MinFunc(targets, func(a, b ops.Param) int { return cmp.Compare(rank(a), rank(b)) })
+	if s.R > rank(p) {
+		return fmt.Errorf("rank %d is larger than %s, which is %d x %d: choose r of at most %d", s.R, Module(p), p.Shape[0], p.Shape[1], rank(p))
+	}
+	if s.Composes() {
+		return s.fitsPlaces(targets)
+	}
+	return nil
 }
 
 func matches(target string, p ops.Param) bool {

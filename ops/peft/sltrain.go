@@ -1,9 +1,12 @@
 package peft
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math"
+	"slices"
+	"strconv"
 
 	"stepflow/gpu"
 	"stepflow/ops"
@@ -20,21 +23,35 @@ const searched = initPiSSANiter + "4"
 // Composes reports whether adapters take the place of their weights, which are trained, instead of being added to frozen ones.
 func (s Spec) Composes() bool { return s.Method == sltrain }
 
+// fitsPlaces is fits for the places of values.
+func (s Spec) fitsPlaces(targets []ops.Param) error {
+	all := func(p ops.Param) int64 { return gpu.Product(int64(p.Shape[0]), int64(p.Shape[1])) }
+	bySize := func(a, b ops.Param) int { return cmp.Compare(all(a), all(b)) }
+	if p := slices.MaxFunc(targets, bySize); all(p) > math.MaxInt32 {
+		return fmt.Errorf("%s has %d elements, and sltrain numbers them in 32 bits, up to %d", Module(p), all(p), math.MaxInt32)
+	}
+	if p := slices.MinFunc(targets, bySize); s.values(all(p)) < 1 {
+		return fmt.Errorf("a sparsity of %g is less than one element of %s, which is %d x %d: choose at least %g", s.Sparsity, Module(p),
+			p.Shape[0], p.Shape[1], s.least(all(p)))
+	}
+	return nil
+}
+
+// values is the number of values of a weight of some elements.
+func (s Spec) values(all int64) int { return int(s.Sparsity * float64(all)) }
+
+// least is a sparsity that gives a weight of some elements one value, rounded up to two digits.
+func (Spec) least(all int64) float64 {
+	unit := math.Pow(10, math.Floor(math.Log10(1/float64(all)))-1)
+	x, _ := strconv.ParseFloat(fmt.Sprintf("%.2g", math.Ceil(1/float64(all)/unit)*unit), 64)
+	return min(x, 1)
+}
+
 // compose adds the values at some places to the adapter of a weight.
-func (s Spec) compose(a *Adapter) error {
-	out, in := a.Target.Shape[0], a.Target.Shape[1]
-	all := gpu.Product(int64(out), int64(in))
-	if all > math.MaxInt32 {
-		return fmt.Errorf("%s has %d elements, and sltrain numbers them in 32 bits, up to %d", Module(a.Target), all, math.MaxInt32)
-	}
-	n := int(s.Sparsity * float64(all))
-	if n < 1 {
-		return fmt.Errorf("a sparsity of %g is less than one element of %s, which is %d x %d: choose at least %.2g", s.Sparsity,
-			Module(a.Target), out, in, 1/float64(all))
-	}
+func (s Spec) compose(a *Adapter) {
+	n := s.values(a.Target.Elems())
 	a.Values = ops.Param{ID: trim(a.Target.ID) + ".sparse_value", Name: Module(a.Target) + ".sparse_value", Shape: gpu.Shape{n},
 		Layer: a.Target.Layer, Kind: ops.KindSparse}
-	return nil
 }
 
 // Places names the numbers of the elements that a.Values is added to.
@@ -69,13 +86,15 @@ func CheckPlaces(a Adapter, list []int32) error {
 	if len(list) != a.Values.Shape[0] {
 		return fmt.Errorf("%s has %d numbers, and %s has %d elements", a.Places(), len(list), a.Values.Name, a.Values.Shape[0])
 	}
-	last := int32(-1)
-	for _, n := range list {
-		if n <= last || int(n) >= a.Target.Shape.Elems() {
-			return fmt.Errorf("%s has %d after %d: numbers of elements of %s, which is %v, ascend", a.Places(), n, last, a.Target.Name,
-				a.Target.Shape)
+	all := a.Target.Shape.Elems()
+	for k, n := range list {
+		if n < 0 || int(n) >= all {
+			return fmt.Errorf("%s[%d] is %d, and %s %v has elements 0 to %d", a.Places(), k, n, a.Target.Name, a.Target.Shape, all-1)
 		}
-		last = n
+		if k > 0 && n <= list[k-1] {
+			return fmt.Errorf("%s[%d] is %d, and [%d] before it is %d: each must be larger than the one before", a.Places(), k, n, k-1,
+				list[k-1])
+		}
 	}
 	return nil
 }

@@ -51,6 +51,21 @@ func TestDraw(t *testing.T) {
 			t.Errorf("%v are taken for places", list)
 		}
 	}
+	for _, c := range []struct {
+		at   int
+		n    int32
+		want string
+	}{
+		{0, -5, "sparse_index[0] is -5, and model.layers.0.self_attn.q_proj.weight [5,8] has elements 0 to 39"},
+		{11, 40, "sparse_index[11] is 40, and"},
+		{1, 0, "sparse_index[1] is 0, and [0] before it is"},
+	} {
+		list := Draw(a, 1)
+		list[c.at] = c.n
+		if err := CheckPlaces(a, list); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%d at %d: %v", c.n, c.at, err)
+		}
+	}
 }
 
 // TestDecompose: product and values are near to a weight, which they are at the places; and nearly all of a weight that was such a
@@ -109,11 +124,44 @@ func TestComposeErrors(t *testing.T) {
 		sparsity float64
 		want     string
 	}{
-		{4, 4, 0.05, "a sparsity of 0.05 is less than one element of model.layers.0.self_attn.q_proj, which is 4 x 4: choose at least 0.062"},
+		{4, 4, 0.05, "a sparsity of 0.05 is less than one element of model.layers.0.self_attn.q_proj, which is 4 x 4: choose at least 0.063"},
+		{1, 1, 0.9, "choose at least 1"},
+		{30, 10, 0.0033, "choose at least 0.0034"},
 		{1 << 16, 1 << 16, 0.05, "4294967296 elements, and sltrain numbers them in 32 bits"},
 	} {
 		if _, _, err := composing(c.out, c.in, Spec{R: 1, Alpha: 1, Sparsity: c.sparsity}); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%d x %d: %v", c.out, c.in, err)
+		}
+	}
+}
+
+// TestLeastSparsity: the sparsity that an error advises is enough, for weights of any size.
+func TestLeastSparsity(t *testing.T) {
+	for all := int64(2); all < 1<<31; all += 1 + all/7 {
+		least := Spec{}.least(all)
+		if n := (Spec{Sparsity: least}).values(all); n < 1 || least > 1.2/float64(all) {
+			t.Errorf("%d values at %g of %d elements", n, least, all)
+		}
+	}
+}
+
+// TestAdviceHoldsForAll: what an error advises for one projection is enough for all.
+func TestAdviceHoldsForAll(t *testing.T) {
+	linear := func(name string, out, in int) ops.Param {
+		return ops.Param{ID: name, Name: name + ".weight", Shape: gpu.Shape{out, in}, Kind: ops.KindLinear}
+	}
+	list := []ops.Param{linear("q_proj", 30, 30), linear("k_proj", 10, 30)}
+	for _, c := range []struct {
+		spec Spec
+		want string
+	}{
+		{Spec{Method: "lora", R: 33}, "rank 33 is larger than k_proj, which is 10 x 30: choose r of at most 10"},
+		{Spec{Method: sltrain, R: 33, Sparsity: 0.5}, "choose r of at most 10"},
+		{Spec{Method: sltrain, R: 1, Sparsity: 1e-4}, "less than one element of k_proj, which is 10 x 30: choose at least 0.0034"},
+	} {
+		c.spec.TargetModules = []string{"all-linear"}
+		if _, err := c.spec.Match(list, func(ops.Param) bool { return true }); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v", c.spec.Method, err)
 		}
 	}
 }
