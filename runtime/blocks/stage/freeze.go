@@ -11,9 +11,11 @@ import (
 
 	"stepflow/dsl"
 	"stepflow/ops"
+	adapters "stepflow/ops/peft"
 	"stepflow/runtime/blocks"
 	"stepflow/runtime/blocks/peft"
 	"stepflow/runtime/program"
+	"stepflow/runtime/words"
 )
 
 // freeze notes which parameters do not train.
@@ -83,6 +85,9 @@ func (s *Stage) adapt(p *blocks.Planned, d *dsl.Decoded) hcl.Diagnostics {
 	}
 	s.Adapt(&spec, as)
 	s.KeepApart = !d.Bool("merge")
+	if spec.Composes() {
+		p.Warn(savesNothing(ref.String(), as))
+	}
 	if spec.Exact() {
 		for _, a := range as {
 			if min(a.Target.Shape[0], a.Target.Shape[1]) > slowSingular {
@@ -130,4 +135,17 @@ func layerRange(s string, n int) (lo, hi int, err error) {
 		return 0, 0, fmt.Errorf("layers:%s is not a range of the layers 0 to %d; write layers:0-%d", s, n-1, n-1)
 	}
 	return lo, hi, nil
+}
+
+// savesNothing warns of adapters that take the place of weights and are no smaller.
+func savesNothing(name string, as []adapters.Adapter) string {
+	var parts, weights int64
+	for _, a := range as {
+		weights += a.Target.Elems()
+	}
+	if parts = ops.Count(adapters.Params(as), nil); parts < weights {
+		return ""
+	}
+	return fmt.Sprintf("%s trains %s parameters in place of %s, so it saves no memory: choose a smaller r or sparsity, or train the weights "+
+		"themselves", name, words.Count(parts), words.Count(weights))
 }
