@@ -27,7 +27,8 @@ type Decoded struct {
 	lists     map[string][]*Decoded // repeatable nested blocks, by name
 	ctx       *hcl.EvalContext
 	exprs     map[string]hcl.Expression
-	scope     *Scope // where to look up the blocks that it names; nil if it is not a block of a pipeline
+	scope     *Scope  // where to look up the blocks that it names; nil if it is not a block of a pipeline
+	in        *module // whose names its expressions use; nil if it is not a block of a pipeline
 }
 
 // Decode evaluates a block, or one instance of it.
@@ -53,6 +54,9 @@ func (x *decoder) body(b *hclsyntax.Body, attrs []Attr, nested []Nested, typ, pr
 		ranges: map[string]hcl.Range{}, blocks: map[string]*Decoded{}, lists: map[string][]*Decoded{},
 		Sensitive: map[string]bool{}, ctx: x.ctx,
 		exprs: map[string]hcl.Expression{}, scope: x.scope}
+	if x.block != nil {
+		d.in = x.block.in
+	}
 	for i := range attrs {
 		a := attrs[i].of(typ)
 		if !only(a.Only, typ) {
@@ -123,10 +127,18 @@ func (x *decoder) given(d *Decoded, a *Attr, e hclsyntax.Expression, want cty.Ty
 	}
 }
 
-// refersTo reports whether the block refers to what has an address. A value could hold any other address.
+// refersTo reports whether the block refers to what has an address, or to a block that does and passes the reference on. A value
+// could hold any other address.
 func (x *decoder) refersTo(address string) bool {
 	at, _, err := addr.ParsePart(address)
-	return x.block == nil || err == nil && (slices.Contains(x.block.Refs, at.Block()) || at.Block() == x.block.Addr)
+	if x.block == nil || err != nil {
+		return x.block == nil
+	}
+	return at.Block() == x.block.Addr || slices.Contains(x.block.Refs, at.Block()) ||
+		slices.ContainsFunc(x.block.Refs, func(r addr.Addr) bool {
+			b := x.scope.config.byAddr[r]
+			return b != nil && b.Kind.Name == "memory_plan" && slices.Contains(b.Refs, at.Block())
+		})
 }
 
 // set checks the value of an attribute.
@@ -189,6 +201,14 @@ func (d *Decoded) Hides(e *Export) bool {
 		}
 	}
 	return false
+}
+
+// At returns where an attribute is given, or else the block's header.
+func (d *Decoded) At(attr string) hcl.Range {
+	if r, ok := d.ranges[attr]; ok {
+		return r
+	}
+	return d.Range
 }
 
 // Has reports whether an attribute has a value, given or default.

@@ -3,7 +3,6 @@ memory_plan "device" {
   peft      = peft.lora.adapter
   optimizer = optimizer.adamw.main
   alternative { optimizer = optimizer.adamw.lean }
-
   device_memory   = "3 GiB" # for all that a stage takes
   sequence_length = 512
   batch_size      = 32
@@ -18,3 +17,4 @@ optimizer "adamw" "lean" {
   bf16_stochastic_round = true
 }
 # memory_plan.device.stages → 1
+# memory_plan.device.optimizer.address → "optimizer.adamw.main"

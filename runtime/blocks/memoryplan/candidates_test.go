@@ -2,6 +2,7 @@ package memoryplan
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"testing"
 
@@ -96,15 +97,29 @@ func TestCandidates(t *testing.T) {
 				got, err := (&Device{Limit: limit, Objective: objective, Tokens: 1e9, rules: all, timed: mostTimed}).search(stages)
 				must(t, err)
 				best, want := -1, (*found)(nil)
+				least := math.Inf(1)
+				equal := 1.0
+				if objective == "time" {
+					equal = asQuick
+				}
+				alone := make([]*found, len(rules))
 				for i, c := range fresh(rules) {
 					f, err := (&Device{Limit: limit, Objective: objective, Tokens: 1e9, rules: []candidate{c}, timed: mostTimed}).search(stages)
 					must(t, err)
-					if f == nil {
+					if alone[i] = f; f == nil {
 						continue
 					}
-					if want == nil || len(f.split) < len(want.split) ||
-						len(f.split) == len(want.split) && of(c.search, f) < of(rules[best].search, want) {
+					switch {
+					case want == nil || len(f.split) < len(want.split):
+						want, least = f, of(c.search, f)
+					case len(f.split) == len(want.split):
+						least = min(least, of(c.search, f))
+					}
+				}
+				for i, f := range alone { // the first of equals
+					if f != nil && len(f.split) == len(want.split) && of(rules[i].search, f) <= least*equal {
 						best, want = i, f
+						break
 					}
 				}
 				switch {

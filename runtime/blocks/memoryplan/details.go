@@ -2,7 +2,6 @@ package memoryplan
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 
 	"stepflow/dsl"
@@ -21,10 +20,7 @@ func (m *Split) Details(_, _ bool) (list []blocks.Line) {
 	}
 	n := 0
 	if len(x.rules) > 1 {
-		by := x.rules[slices.IndexFunc(x.rules, func(c candidate) bool {
-			return c.optimizer == x.Optimizer && c.stateDType == x.StateDType
-		})]
-		line("optimizer", "%s", by.name)
+		line("optimizer", "%s", x.chosen().name)
 	}
 	for i, s := range x.Stages {
 		n += s.Layers
@@ -34,10 +30,10 @@ func (m *Split) Details(_, _ bool) (list []blocks.Line) {
 			text += fmt.Sprintf(", %s computed again", words.Plural(s.Fit.Recompute, "layer"))
 		}
 		if len(s.Freeze) > 0 {
-			text += ", frozen " + strings.Join(s.Freeze, ", ")
+			text += ", freeze = [" + strings.Join(quotes(s.Freeze), ", ") + "]"
 		}
 		if s.FrozenDType != "" {
-			text += " in " + s.FrozenDType
+			text += fmt.Sprintf(", frozen_dtype = %q", s.FrozenDType)
 		}
 		line(fmt.Sprintf("stage %d", i+1), "%s; %s of %s parameters train", text, words.Count(s.Trainable), words.Count(s.Parameters))
 	}
@@ -52,6 +48,7 @@ func (m *Split) Details(_, _ bool) (list []blocks.Line) {
 		}
 		line("choice", "%s; %s", text, c.Cost)
 	}
+	list = append(list, x.left...)
 	line("1 GiB more", "would buy %s", x.More)
 	x.Forecast.lines(line)
 	line("run", "%s tokens, %sFLOP%s", words.Count(x.Tokens), words.Count(x.FLOPs), x.takes.Time("FLOP/s", "the last stage like it"))
@@ -60,7 +57,11 @@ func (m *Split) Details(_, _ bool) (list []blocks.Line) {
 		line("search", "ended early: another split into %s may have fewer operations, by %.2f %% at most", words.Plural(len(x.Stages), "stage"),
 			100*x.Gap)
 	case x.Objective == "time":
-		line("search", "complete: no other split into %s has fewer operations", words.Plural(len(x.Stages), "stage"))
+		text := ""
+		if len(x.rules) > 1 {
+			text = fmt.Sprintf(", and no other optimizer saves %.0f %%", 100*(asQuick-1))
+		}
+		line("search", "complete: no other split into %s has fewer operations%s", words.Plural(len(x.Stages), "stage"), text)
 	}
 	return list
 }

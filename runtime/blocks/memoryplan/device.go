@@ -9,6 +9,7 @@ import (
 	"github.com/zclconf/go-cty/cty"
 
 	"stepflow/dsl"
+	"stepflow/dsl/addr"
 	"stepflow/runtime/blocks"
 	"stepflow/runtime/blocks/model"
 	"stepflow/runtime/program"
@@ -32,6 +33,8 @@ type Device struct {
 	takes      blocks.Forecast
 	rules      []candidate
 	timed      int // mostTimed, or less
+	scores     map[int]float64
+	left       []blocks.Line // what the block allows and the plan has not, with the reason
 }
 
 // Stage is a stage of a plan for a device.
@@ -101,7 +104,7 @@ func (x *Device) exports(stages int, known map[string]cty.Value) {
 		for name, t := range map[string]cty.Type{"micro_batch_size": cty.List(cty.Number),
 			"activation_checkpointing": cty.List(cty.String), "update": cty.List(cty.String),
 			"freeze": cty.List(cty.List(cty.String)), "frozen_dtype": cty.List(cty.String), "state_dtype": cty.String,
-			"device_bytes": cty.List(cty.Number), "optimizer": cty.Number, "forecast_loss": cty.Number} {
+			"device_bytes": cty.List(cty.Number), "forecast_loss": cty.Number} {
 			known[name] = cty.NullVal(t)
 		}
 		return
@@ -129,7 +132,24 @@ func (x *Device) exports(stages int, known map[string]cty.Value) {
 	known["frozen_dtype"] = list(func(s Stage) cty.Value { return orNull(s.FrozenDType) })
 	known["state_dtype"] = orNull(x.StateDType)
 	known["device_bytes"] = list(func(s Stage) cty.Value { return blocks.Number(s.Fit.Bytes) })
-	known["optimizer"], known["forecast_loss"] = blocks.Number(x.Optimizer), blocks.Number(x.Forecast.Loss)
+	known["forecast_loss"] = blocks.Number(x.Forecast.Loss)
+}
+
+// exports adds what the stages share.
+func (a *Assumed) exports(x *Device, known map[string]cty.Value) {
+	known["precision"] = cty.StringVal(program.Precision(a.DType))
+	known["optimizer"] = cty.NullVal(cty.DynamicPseudoType)
+	if a.Optimizer != (addr.Addr{}) {
+		known["optimizer"] = cty.ObjectVal(map[string]cty.Value{"address": cty.StringVal(a.Optimizer.String())})
+	}
+	for _, name := range []string{"sequence_length", "batch_size", "tokens"} {
+		known[name] = cty.NullVal(cty.Number)
+	}
+	known["position"] = cty.NullVal(cty.String)
+	if x != nil {
+		known["sequence_length"], known["batch_size"] = blocks.Number(a.Seq), blocks.Number(a.Batch)
+		known["tokens"], known["position"] = blocks.Number(x.Tokens), cty.StringVal(a.Position)
+	}
 }
 
 // orNull is a word, or null for none.

@@ -35,6 +35,10 @@ func (x *Device) explain(w *blocks.World, d *dsl.Decoded, f *found) error {
 	x.FLOPs = f.flops(x.Tokens)
 	x.takes = blocks.Forecast{FLOPs: x.FLOPs}
 	x.takes.Predict(w, "train", by.dtype, f.stages[0].made.Program, program.SegMicro)
+	x.scores = f.scores
+	if err := x.leaveOut(by.search, f); err != nil {
+		return err
+	}
 	if err := x.undo(by.search, f); err != nil {
 		return err
 	}
@@ -123,7 +127,7 @@ func (x *Device) undone(q *search, s chosen) (list []undoing) {
 		s.Frozen, s.Adapters, s.Peft, s.FrozenDType = map[string]bool{}, nil, nil, gpu.InvalidDType
 	})
 	for _, word := range s.freeze {
-		add(word != "inherited", word, "freezing "+word, "no stage but the first trains them", func(s *program.Stage) {
+		add(word != "inherited", word, "freezing "+word, x.untrained(word), func(s *program.Stage) {
 			s.Frozen = maps.Clone(s.Frozen)
 			for _, p := range s.Params {
 				if program.Parts[word](s, p) {
@@ -150,7 +154,11 @@ func (x *Device) undone(q *search, s chosen) (list []undoing) {
 		if x.Optimizer == first.optimizer {
 			cost = "moments are rounded"
 		}
-		name := x.rules[slices.IndexFunc(x.rules, func(c candidate) bool { return c.search == q })].name
+		i := slices.IndexFunc(x.rules, func(c candidate) bool { return c.search == q })
+		name := x.rules[i].name
+		if was, ok := x.scores[0]; ok && x.Objective == "time" {
+			cost = fmt.Sprintf("%.3g %% fewer operations; %s", 100*(1-x.scores[i]/was), cost)
+		}
 		add(true, "optimizer", name+" in place of "+first.name, cost, func(s *program.Stage) { s.Optimizer = first.rule })
 	}
 	return list

@@ -17,23 +17,37 @@ type found struct {
 	limit  int64   // within which the stages are to be settled
 	gap    float64 // by which share another split may have fewer operations
 	stages []chosen
+	scores map[int]float64 // by candidate, of those that were searched
 }
+
+// asQuick is by how much more operations a plan with an optimizer that the block names earlier may have: what a few operations
+// save is not worth another optimizer.
+const asQuick = 1.01
 
 // search finds the best plan. It has the fewest stages, or as many as asked for; among the optimizers with which so few are
 // enough, it is the best by the objective, or the first of equals. It is nil if nothing fits.
+//
+// As prospects come in the order of what may be hoped for, none of those that follow one which cannot be better than the best score
+// so far is better than that either.
 func (x *Device) search(stages int) (best *found, err error) {
 	list, err := x.prospects(stages)
 	if err != nil {
 		return nil, err
 	}
-	var score, unknown float64
+	equal := 1.0
+	if x.Objective == "time" {
+		equal = asQuick
+	}
+	var least float64           // score
+	tried := map[int]*found{}   // by candidate, those with as few stages as best
+	scores := map[int]float64{} // of tried
 	end := x.rules[0].common.spent + x.timed
-	unknown = math.Inf(1) // the least score that a search may have missed which ended early
+	unknown := math.Inf(1) // the least score that a search may have missed which ended early
 	for _, p := range list {
 		q, most := x.rules[p.rule].search, 0
 		if best != nil {
 			most = len(best.split)
-			if p.stages > most || p.stages == most && (p.score > score || p.score == score && p.rule > best.rule) {
+			if p.stages > most || p.stages == most && (p.score > least*equal || p.score >= least && p.rule > best.rule) {
 				continue
 			}
 			if x.Objective == "time" && q.common.spent > end {
@@ -50,6 +64,8 @@ func (x *Device) search(stages int) (best *found, err error) {
 		}
 		if best != nil && len(split) < most {
 			best, unknown = nil, math.Inf(1)
+			clear(tried)
+			clear(scores)
 		}
 		f, s := &found{rule: p.rule, split: split, limit: x.Limit}, 0.0
 		switch x.Objective {
@@ -59,7 +75,10 @@ func (x *Device) search(stages int) (best *found, err error) {
 		case "time":
 			enough := math.Inf(1)
 			if best != nil {
-				enough = score
+				enough = least
+				if p.rule < best.rule {
+					enough *= equal
+				}
 			}
 			var bound float64
 			f.split, s, bound, err = q.quickest(x.Limit, split, enough, end)
@@ -72,14 +91,22 @@ func (x *Device) search(stages int) (best *found, err error) {
 		if err != nil {
 			return nil, err
 		}
-		if best == nil || s < score || s == score && p.rule < best.rule {
-			best, score = f, s
+		if best == nil || s < least {
+			least = s
+		}
+		tried[p.rule], scores[p.rule] = f, s
+		for i := range x.rules {
+			if s, ok := scores[i]; ok && s <= least*equal {
+				best = tried[i]
+				break
+			}
 		}
 	}
 	if best == nil {
 		return nil, nil
 	}
-	best.gap = max(0, score/unknown-1)
+	best.scores = scores
+	best.gap = max(0, scores[best.rule]/unknown-1)
 	best.stages, err = x.rules[best.rule].settle(best.split, best.limit, x.Objective == "time")
 	if err == nil && best.stages == nil {
 		err = fmt.Errorf("a stage of the split %v, which was to fit, does not", best.split)

@@ -38,6 +38,7 @@ type Split struct {
 	LayersSaving  float64 `json:"layers_saving"`
 	Stages        []int64 `json:"stage_bytes"`      // model states of each stage
 	Device        *Device `json:"device,omitempty"` // of a plan for the whole memory of a device
+	Assumed       Assumed `json:"-"`
 }
 
 // Identity writes nothing: its attributes and the blocks it names say all.
@@ -173,5 +174,7 @@ func plan(ctx context.Context, p *blocks.Planned, d *dsl.Decoded) (map[string]ct
 		"layers_saving":        blocks.Number(m.LayersSaving),
 	}
 	m.Device.exports(len(m.Layers), known)
+	m.assume(p, d)
+	m.Assumed.exports(m.Device, known)
 	return known, nil
 }

@@ -72,8 +72,10 @@ func optionsOf(q *search, d *dsl.Decoded) (list []option, diags hcl.Diagnostics)
 				if word == "none" {
 					o.frozen = ""
 				}
-				if q.impossible(o) == nil {
+				if err := q.impossible(o); err == nil {
 					list = append(list, o)
+				} else if !slices.Contains(q.dropped, err.Error()) {
+					q.dropped = append(q.dropped, err.Error())
 				}
 			}
 		}

@@ -85,14 +85,35 @@ func (x *Device) remedies(d *dsl.Decoded, near *near) string {
 	add(true, "raise device_memory to %s", dsl.FormatBytes(roundUp(near.peak+x.Memory-x.Limit)))
 	add(d.Int("stages") > 0 && d.Int("stages") < q.model.NumHiddenLayers, "leave stages out")
 	add(!d.Given("updates"), "allow updates = [\"separate\", \"fused\"]")
-	add(staged && !d.Given("frozen_dtypes") && !d.Given("frozen_dtype") && q.refused("nf4") == "",
-		"allow frozen_dtypes = [\"none\", \"nf4\"]")
-	add(!d.Given("state_dtypes") && len(d.List("alternative")) == 0, "allow state_dtypes = [\"fp32\", \"int8\"] or an alternative optimizer")
+	add(d.Given("updates") && slices.Contains(d.Strs("updates"), "fused") && q.batch > 1,
+		"lower batch_size, which a fused update takes at once")
+	add(staged && !slices.Contains(storedOf(d), "nf4") && q.refused("nf4") == "", "allow frozen_dtypes = [\"none\", \"nf4\"]")
+	add(!d.Given("state_dtypes"), "allow state_dtypes = [\"fp32\", \"int8\"]")
+	add(!allowsLean(d), "add an alternative that keeps little, such as a scale or an apollo_mini optimizer")
+	add(staged && rank(q) > 1, "lower r of the adapters (now %d)", rank(q))
 	add(staged && !d.Given("freezes"), "allow freezes = [[\"inherited\"], [\"inherited\", \"embeddings\"]]")
 	add(q.seq > 1, "lower sequence_length")
 	add(true, "shrink the model")
 	text := strings.Join(ways[:len(ways)-1], ", ") + ", or " + ways[len(ways)-1] + "."
 	return strings.ToUpper(text[:1]) + text[1:]
+}
+
+// allowsLean reports whether the block allows an optimizer whose states are a small part of those of AdamW.
+func allowsLean(d *dsl.Decoded) bool {
+	for _, x := range append([]*dsl.Decoded{d}, d.List("alternative")...) {
+		if ref, _, ok := x.Ref("optimizer"); ok && slices.Contains([]string{"scale", "apollo_mini", "adafactor"}, ref.Type) {
+			return true
+		}
+	}
+	return false
+}
+
+// rank is that of the adapters; 0 if there are none.
+func rank(q *search) int {
+	if q.spec == nil {
+		return 0
+	}
+	return q.spec.R
 }
 
 // roundUp is a number of bytes that is written without a loss: a multiple of 1/100 of its unit.

@@ -30,6 +30,7 @@ type search struct {
 	position  string
 	room      growth.Room
 	options   []option // what may be chosen from, the preferred one first
+	dropped   []string // why stages cannot have what else the block allows
 	common    *common  // what all searches of a plan know
 
 	known // what was found out

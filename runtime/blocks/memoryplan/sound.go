@@ -233,12 +233,17 @@ func soundFreezes(d *dsl.Decoded) (diags hcl.Diagnostics) {
 
 // quoted writes words as in "a", "b" and "c".
 func quoted(list []string) string {
-	var text []string
-	for _, w := range list {
-		text = append(text, fmt.Sprintf("%q", w))
-	}
+	text := quotes(list)
 	last := len(text) - 1
 	return strings.Join(text[:last], ", ") + " and " + text[last]
+}
+
+// quotes writes words as "a".
+func quotes(list []string) (quoted []string) {
+	for _, w := range list {
+		quoted = append(quoted, fmt.Sprintf("%q", w))
+	}
+	return quoted
 }
 
 // onlyDevice are the attributes that only a plan for a device has.

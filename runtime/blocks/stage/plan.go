@@ -12,7 +12,9 @@ import (
 	"stepflow/dsl"
 	"stepflow/gpu"
 	"stepflow/ops"
+	"stepflow/ops/optim"
 	"stepflow/runtime/blocks"
+	"stepflow/runtime/blocks/optimizer"
 	"stepflow/runtime/program"
 )
 
@@ -48,13 +50,15 @@ func plan(ctx context.Context, p *blocks.Planned, d *dsl.Decoded) (map[string]ct
 			return nil, diags
 		}
 		s.checkEvaluations(p)
+		s.promised(p, d)
+		p.Warn(p.World.Secrets.Redact(s.plan.warn()))
 	}
 	s.Figures = program.FiguresOf(&s.Stage, s.checkpoints())
 	if s.Imported == nil {
 		if diags := s.passes(ctx, p, d); diags.HasErrors() {
 			return nil, diags
 		}
-		if err := s.checkFits(p); err != nil {
+		if err := s.checkFits(p, t); err != nil {
 			return nil, blocks.Problem(d, "train", "Stage cannot be compiled", err)
 		}
 		if err := s.measureStart(p.World); err != nil {
@@ -81,8 +85,8 @@ func plan(ctx context.Context, p *blocks.Planned, d *dsl.Decoded) (map[string]ct
 }
 
 // checkFits checks that the program fits the device.
-func (s *Stage) checkFits(p *blocks.Planned) error {
-	what, remedy := "the stage", s.remedy()
+func (s *Stage) checkFits(p *blocks.Planned, t *dsl.Decoded) error {
+	what, remedy := "the stage", s.remedy(p, t)
 	if s.Inference != nil {
 		alone := s.Stage
 		alone.Inference = nil
@@ -100,20 +104,44 @@ func (s *Stage) checkFits(p *blocks.Planned) error {
 }
 
 // remedy says what would make the stage smaller, of what it does not do yet.
-func (s *Stage) remedy() string {
+func (s *Stage) remedy(p *blocks.Planned, t *dsl.Decoded) string {
+	more := "split the layers into more stages, which memory_plan does for a device"
+	if s.plan != nil {
+		if text, all := s.plan.remedy(p.World); all {
+			return text
+		} else if text != "" {
+			more = text
+		}
+	}
 	var ways []string
-	if s.Micro > 1 && !s.AutoMicro {
-		ways = append(ways, fmt.Sprintf("set micro_batch_size = \"auto\" (now %d)", s.Micro))
+	add := func(is bool, format string, args ...any) {
+		if is {
+			ways = append(ways, fmt.Sprintf(format, args...))
+		}
 	}
-	if s.Checkpointing == "none" {
-		ways = append(ways, "set activation_checkpointing = \"auto\"")
-	}
-	if s.DType == gpu.F32 {
-		ways = append(ways, "set precision = \"bf16\"")
-	}
-	if s.FrozenDType == gpu.InvalidDType && slices.ContainsFunc(s.Params, s.FrozenProjection) && !s.Restarts() {
-		ways = append(ways, "set frozen_dtype = \"nf4\"")
-	}
-	text := strings.Join(append(ways, "split the layers into more stages, which memory_plan does for a budget"), ", or ")
+	add(s.Fused, "lower batch_size (now %d, and a fused step takes it at once)", s.Batch)
+	add(s.Fused && s.Batch > 1, "set update = \"separate\" with micro_batch_size = \"auto\"")
+	add(!s.Fused && s.Micro > 1 && !s.AutoMicro, "set micro_batch_size = \"auto\" (now %d)", s.Micro)
+	add(s.Checkpointing == "none", "set activation_checkpointing = \"auto\"")
+	add(s.DType == gpu.F32, "set precision = \"bf16\"")
+	s.addOptimizers(p, t, add)
+	add(s.FrozenDType == gpu.InvalidDType && slices.ContainsFunc(s.Params, s.FrozenProjection) && !s.Restarts(),
+		"set frozen_dtype = \"nf4\"")
+	text := strings.Join(append(ways, more), ", or ")
 	return strings.ToUpper(text[:1]) + text[1:]
+}
+
+// addOptimizers lists what would make the states of the optimizer smaller.
+func (s *Stage) addOptimizers(p *blocks.Planned, t *dsl.Decoded, add func(is bool, format string, args ...any)) {
+	ref, _, _ := t.Ref("optimizer")
+	o, _ := p.World.Find(ref).Block.(*optimizer.Optimizer)
+	if o == nil {
+		return
+	}
+	rule, keeps := o.Keeping("int8")
+	add(keeps && s.each(rule, s.DType) < s.each(s.Optimizer, s.DType), "set state_dtype = \"int8\" in %s", ref)
+	copies := slices.ContainsFunc(s.Trainable(), func(x ops.Param) bool {
+		return slices.ContainsFunc(s.Optimizer.States(x, s.DType), func(y optim.State) bool { return y.Copy })
+	})
+	add(copies, "set bf16_stochastic_round = true in %s", ref)
 }

@@ -84,6 +84,11 @@ var helps = []struct {
 		s.Fused, s.AutoMicro, s.Micro = true, false, s.Batch
 		return true
 	}},
+	{`update = "separate"`, func(s *program.Stage) bool {
+		was := s.Fused
+		s.Fused, s.AutoMicro = false, was || s.AutoMicro
+		return was
+	}},
 	{`precision = "bf16"`, func(s *program.Stage) bool {
 		if s.DType == gpu.BF16 {
 			return false
@@ -113,7 +118,12 @@ func (r *Room) String() string {
 			return text + fmt.Sprintf("; %s would do: %s", h.Change, dsl.FormatBytes(h.Peak))
 		}
 	}
-	return text + "; train fewer layers at a time (memory_plan)"
+	if r.stage.Fused && r.stage.Batch > 1 {
+		text += "; lower batch_size, which a fused step takes at once, or"
+	} else {
+		text += ";"
+	}
+	return text + " train fewer layers at a time (memory_plan)"
 }
 
 // with lists what is given up, of what a stage may have by itself.

@@ -75,6 +75,7 @@ type Stage struct {
 	startProgram *gpu.Program    // measures the model that it starts from; nil where that is known, or not asked
 	takes        blocks.Forecast // of what is left to run
 	world        *blocks.World
+	plan         *promise // of a memory_plan block; nil if it takes nothing of one
 }
 
 var (

@@ -8,6 +8,7 @@ import (
 	"github.com/hashicorp/hcl/v2"
 
 	"stepflow/dsl"
+	"stepflow/gpu"
 	"stepflow/ops/optim"
 	"stepflow/runtime/blocks"
 	"stepflow/runtime/blocks/data"
@@ -37,6 +38,10 @@ func (s *Stage) train(p *blocks.Planned, d *dsl.Decoded) (diags hcl.Diagnostics)
 	s.Tokenizer = p.Use(ref).(*tokenizer.Tokenizer)
 	ref, _, _ = t.Ref("optimizer")
 	s.Optimizer = p.Use(ref).(*optimizer.Optimizer).Rule
+	if o := t.Referred("optimizer"); o != nil && s.DType == gpu.F32 && o.Bool("bf16_stochastic_round") {
+		p.Warn(fmt.Sprintf("bf16_stochastic_round of %s (%s) does nothing in this stage, which trains in fp32: set precision = \"bf16\", or "+
+			"leave it out", ref, place(o.At("bf16_stochastic_round"))))
+	}
 	diags = append(diags, s.readTuning(t)...)
 	s.Seq, s.Batch = t.Int("sequence_length"), t.Int("batch_size")
 	s.Fused = t.Str("update") == "fused"
