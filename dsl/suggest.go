@@ -1,9 +1,12 @@
 package dsl
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
-// Suggest returns " Did you mean …?" with the nearest of the names within two edits, or one of a short name; "" if there is
-// none.
+// Suggest returns " Did you mean …?" with the nearest of the names within two edits; "" if there is none. Two edits make another
+// word of a short name, unless it begins with the same letter.
 func Suggest(given string, names []string) string {
 	const longest = 64 // the work grows with its square
 	const short = 4    // letters of a name that two edits may make another word
@@ -15,7 +18,11 @@ func Suggest(given string, names []string) string {
 		if len(given) > longest || len(n) > longest {
 			continue
 		}
-		if d := distance(given, n); d < least && d < len(given) {
+		d := distance(given, n)
+		if d == 2 && len(given) <= short && !strings.HasPrefix(n, given[:1]) {
+			continue
+		}
+		if d < least && d < len(given) {
 			best, least = n, d
 		}
 	}
