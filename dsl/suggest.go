@@ -9,11 +9,8 @@ import (
 // word of a short name, unless it begins with the same letter.
 func Suggest(given string, names []string) string {
 	const longest = 64 // the work grows with its square
-	const short = 4    // letters of a name that two edits may make another word
+	const short = 4    // letters
 	best, least := "", 3
-	if len(given) <= short {
-		least = 2
-	}
 	for _, n := range names {
 		if len(given) > longest || len(n) > longest {
 			continue

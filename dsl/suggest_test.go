@@ -7,8 +7,8 @@ import (
 
 // TestSuggest: a slip of the keyboard is corrected, and another word is not taken for one.
 func TestSuggest(t *testing.T) {
-	names := []string{"adamw", "muon", "scale", "galore", "type", "learning_rate", "inherited"}
-	for given, want := range map[string]string{"lion": "", "muo": "muon", "moun": "muon", "tpye": "type", "adam": "adamw",
+	names := []string{"adamw", "muon", "scale", "galore", "type", "learning_rate", "inherited", "lora"}
+	for given, want := range map[string]string{"lion": "", "muo": "muon", "laro": "lora", "part": "", "moun": "muon", "tpye": "type", "adam": "adamw",
 		"lerning_rat": "learning_rate", "inhereted": "inherited", "sgd": "", "a": "", "": ""} {
 		got := Suggest(given, names)
 		if want != "" {
