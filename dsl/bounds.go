@@ -76,6 +76,7 @@ func (g *guard) Value(ctx *hcl.EvalContext) (v cty.Value, diags hcl.Diagnostics)
 		if g.whole {
 			hideKeys(g, ctx, diags)
 			explainMinus(diags)
+			explainIndex(g.Expression, ctx, diags)
 		}
 		return v, diags
 	}

@@ -32,8 +32,11 @@ func (a *Attr) check(v cty.Value, want cty.Type, sensitive bool) (_ cty.Value, p
 	c, err := convert.Convert(v, want)
 	if err != nil {
 		what := fmt.Sprintf("%s takes a %s, not a %s", a.Name, typeName(*a), v.Type().FriendlyName())
-		if sensitive {
+		switch {
+		case sensitive:
 			return v, what + "."
+		case want.IsListType() && v.IsKnown() && v.Type().IsPrimitiveType() && convertible(v, want.ElementType()):
+			return v, fmt.Sprintf("%s. Write %s = [%s].", what, a.Name, Show(v))
 		}
 		return v, fmt.Sprintf("%s: %v.", what, err)
 	}
@@ -41,6 +44,12 @@ func (a *Attr) check(v cty.Value, want cty.Type, sensitive bool) (_ cty.Value, p
 		problem = a.checkKnown(c, want, sensitive)
 	}
 	return Float64(c), problem
+}
+
+// convertible reports whether a value can be converted to a type.
+func convertible(v cty.Value, to cty.Type) bool {
+	_, err := convert.Convert(v, to)
+	return err == nil
 }
 
 // checkKnown tests a known value of type want.

@@ -266,7 +266,7 @@ func (block *Block) label(b *hclsyntax.Block) *hcl.Diagnostic {
 		block.Addr.Type = b.Labels[0]
 		if !only(k.Types, b.Labels[0]) {
 			return failure(b.LabelRanges[0], "Unknown "+k.Name+" type", "There is no %s %q.%s The types are %s.",
-				k.Name, b.Labels[0], Suggest(b.Labels[0], k.Types), strings.Join(k.Types, ", "))
+				k.Name, b.Labels[0], insteadOr(b.Labels[0], k.Types), strings.Join(k.Types, ", "))
 		}
 	}
 	if !hclsyntax.ValidIdentifier(block.Addr.Name) {

@@ -25,6 +25,15 @@ func ParseBytes(s string) (int64, error) {
 	return int64(n * unit), nil
 }
 
+// ParseMemory reads an amount of memory as ParseBytes does. A small number without a unit is an error: "24" is rarely 24 bytes.
+func ParseMemory(s string) (int64, error) {
+	n, err := ParseBytes(s)
+	if _, bare := strconv.ParseFloat(strings.TrimSpace(s), 64); err == nil && bare == nil && 0 < n && n < 1<<20 {
+		return 0, fmt.Errorf("%q has no unit. Did you mean \"%sGiB\"?", s, strings.TrimSpace(s))
+	}
+	return n, err
+}
+
 // FormatBytes writes a number of bytes with three digits and a binary unit.
 func FormatBytes(n int64) string {
 	const names = "KMGT"

@@ -6,12 +6,15 @@ import (
 	"strings"
 )
 
-// elsewhere lists words of Terraform's files that mean nothing here, or nothing in the place where they are often
-// written, and what to write instead.
-var elsewhere = []struct {
+// wording is what to write in place of words of other tools.
+type wording struct {
 	instead string
 	words   []string
-}{
+}
+
+// elsewhere lists words of Terraform's files that mean nothing here, or nothing in the place where they are often
+// written, and what to write instead.
+var elsewhere = []wording{
 	{"Each thing that Terraform would call a resource is a block of a kind of its own, such as `stage \"NAME\"`.",
 		[]string{"resource"}},
 	{"Every kind of block is built in, so there are no providers. What computes is chosen with `-device`.",
@@ -50,9 +53,9 @@ var elsewhere = []struct {
 		[]string{"deprecated"}},
 }
 
-// insteadOf returns a sentence on what to write in place of a word of Terraform's; "" for other words.
+// insteadOf returns a sentence on what to write in place of a word of another tool; "" for other words.
 func insteadOf(word string) string {
-	for _, g := range elsewhere {
+	for _, g := range slices.Concat(elsewhere, otherTools) {
 		if slices.Contains(g.words, word) {
 			return " " + strings.ReplaceAll(g.instead, "`", "")
 		}
@@ -68,11 +71,11 @@ func insteadOr(word string, known []string) string {
 	return Suggest(word, known)
 }
 
-// elsewhereTable returns the table of Terraform's words that mean nothing here.
-func elsewhereTable() string {
+// wordsTable is a table of words that mean nothing here.
+func wordsTable(list []wording) string {
 	var b strings.Builder
 	b.WriteString("| word | instead |\n|---|---|\n")
-	for _, g := range elsewhere {
+	for _, g := range list {
 		fmt.Fprintf(&b, "| `%s` | %s |\n", strings.Join(g.words, "`, `"), g.instead)
 	}
 	return strings.TrimSuffix(b.String(), "\n")

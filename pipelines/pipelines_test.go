@@ -180,7 +180,8 @@ func TestVariablesThatCannotBe(t *testing.T) {
 		{compare, "seeds=[1, 1]", "at least one seed, and each once"},
 		{compare, "tokens=1e4", "at least one batch of 1024 tokens"},
 		{memory, "size=70M", "there is no such size: size is 60M, quickstart"},
-		{memory, "methods=[]", "methods has one that there is not, or none"},
+		{memory, "methods=[]", "methods is empty: name at least one of adamw, "},
+		{memory, `methods=["adamw", "galor"]`, "methods has no galor; there are adamw, "},
 		{memory, "tokens=1e4", "at least one batch of 1024 tokens"},
 		{compare, "learning_rates={step=0, vanilla=1e-3, small=1e-3}", "must be more than 0"},
 	} {

@@ -152,7 +152,7 @@ func (c *chain) made(seeded bool) string {
 // trains reports whether a block is a stage, with its plan.
 func trains(b *Block) bool { return b != nil && b.Stage != nil && b.Stage.Training != nil }
 
-// read reads the attributes of a block and of those that it refers to. A block to which several paths lead is read
+// read reads the attributes of a block and of those that it refers to; a reference is the type of its block. A block to which several paths lead is read
 // once, by the shortest.
 func (c *chain) read(b *Block) {
 	type place struct {
@@ -169,13 +169,24 @@ func (c *chain) read(b *Block) {
 			switch {
 			case other == nil:
 				c.settings[path] = value
-			case !seen[other]:
-				seen[other] = true
-				queue = append(queue, place{other, path + "."})
+			default:
+				if other.Type != "" {
+					c.settings[path] = other.Type
+				}
+				if !seen[other] {
+					seen[other] = true
+					queue = append(queue, place{other, path + "."})
+				}
 			}
 		}
 	}
+	if _, ok := c.settings[adapterPath]; !ok {
+		c.settings[adapterPath] = "none" // which is a method, too
+	}
 }
+
+// adapterPath is the path of the adapter of a stage.
+const adapterPath = "stage.adapter"
 
 // referred returns the block that an attribute names, or names a part of; nil if it does not name one.
 func (c *chain) referred(value any) *Block {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -81,6 +82,35 @@ func TestCompareSweep(t *testing.T) {
 	}
 	if m := table.Means[1]; m.Runs != 2 || m.Results["loss"].Mean != 2.25 {
 		t.Errorf("%+v", m)
+	}
+}
+
+// TestCompareMethods: a table tells the types of optimizers and adapters apart, and which stage has no adapter.
+func TestCompareMethods(t *testing.T) {
+	r := &Run{Name: "methods"}
+	for i, method := range [][2]string{{"scale", "lora"}, {"galore", ""}} {
+		key := fmt.Sprintf("[%d]", i)
+		o := "optimizer." + method[0] + ".o"
+		r.Blocks = append(r.Blocks, &Block{Address: o, Kind: "optimizer", Type: method[0]})
+		attrs := [][2]string{{"train.optimizer", strconv.Quote(o)}}
+		if method[1] != "" {
+			r.Blocks = append(r.Blocks, &Block{Address: "peft.lora.a", Kind: "peft", Type: "lora"})
+			attrs = append(attrs, [2]string{"adapter", strconv.Quote("peft.lora.a")})
+		}
+		r.Blocks = append(r.Blocks, &Block{Address: "stage.s" + key, Kind: "stage", Status: "done", Attrs: attrs,
+			Stage: &Stage{Training: &blocks.Training{Figures: program.Figures{Tokens: 100, Peak: 64}}}})
+	}
+	table, err := Compare([]*Run{r}, nil)
+	if err == nil {
+		err = table.Show(nil, false, "")
+	}
+	if err != nil || !slices.Equal(names(table), []string{"adapter", "optimizer", "tokens", "peak"}) {
+		t.Fatalf("%v, columns %q", err, names(table))
+	}
+	for i, want := range [][2]any{{"lora", "scale"}, {"none", "galore"}} {
+		if v := table.Rows[i].Values; v["adapter"] != want[0] || v["optimizer"] != want[1] {
+			t.Errorf("row %d: %v, want %v", i, v, want)
+		}
 	}
 }
 

@@ -51,7 +51,7 @@ const closeWithin = 5 * time.Second
 // OTEL_EXPORTER_OTLP_*, OTEL_EXPORTER_PROMETHEUS_HOST and _PORT, OTEL_BSP_*. With none of them set it returns nil:
 // telemetry is off. Errors while exporting are reported once a kind and never stop or slow a run.
 func Setup(ctx context.Context, version string, warn *slog.Logger) (*Tracing, error) {
-	if strings.EqualFold(os.Getenv("OTEL_SDK_DISABLED"), "true") {
+	if disabled() {
 		return nil, nil
 	}
 	kinds := map[string]string{}
@@ -84,6 +84,11 @@ func Setup(ctx context.Context, version string, warn *slog.Logger) (*Tracing, er
 	}
 	return t, nil
 }
+
+func disabled() bool { return strings.EqualFold(os.Getenv("OTEL_SDK_DISABLED"), "true") }
+
+// Asked reports whether the variables ask for traces.
+func Asked() bool { return !disabled() && exporterKind(traces) != "none" }
 
 // New makes a Tracing that gives its spans to an exporter, one by one; for tests.
 func New(exp sdktrace.SpanExporter) *Tracing {

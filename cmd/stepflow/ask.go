@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"stepflow/runtime/apply"
@@ -32,8 +33,11 @@ func (a *app) confirm(p *plan.Plan) error {
 	if len(lost) == 0 {
 		return nil
 	}
-	return a.ask(lost, "run", "Use -auto-approve to allow it, or another -state-dir (for an export, another path) to "+
-		"keep both")
+	instead := "Use -auto-approve to allow it, or another -state-dir (for an export, another path) to keep both"
+	if slices.ContainsFunc(p.Losses(), func(l plan.Loss) bool { return !l.Destroyed }) {
+		instead += ". A stage's steps stay until its new run has ended; to keep them, leave the stage as it was, and go on from it in another"
+	}
+	return a.ask(lost, "run", instead)
 }
 
 // ask asks whether to go on, though things are lost. An error is a no: nothing was done, which did says in a word, and

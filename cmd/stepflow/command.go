@@ -183,7 +183,7 @@ func (a *app) dispatch(c *command, args []string) int {
 	}
 	if err != nil {
 		a.json = asked
-		return a.misuse("stepflow %s: %v. Run stepflow %s -help for its flags.", c.name, err, c.name)
+		return a.misuse("stepflow %s: %v.%s Run stepflow %s -help for its flags.", c.name, err, flagLike(f, err), c.name)
 	}
 	if len(rest) > c.most {
 		return a.misuse("stepflow %s: it takes at most %s, not %d. Usage: stepflow %s",
@@ -208,6 +208,17 @@ func (a *app) dispatch(c *command, args []string) int {
 		}
 	}
 	return code
+}
+
+// flagLike suggests a flag for one that there is not; "" for other errors.
+func flagLike(f *flag.FlagSet, err error) string {
+	given, unknown := strings.CutPrefix(err.Error(), "flag provided but not defined: -")
+	if !unknown {
+		return ""
+	}
+	var names []string
+	f.VisitAll(func(x *flag.Flag) { names = append(names, "-"+x.Name) })
+	return dsl.Suggest("-"+given, names)
 }
 
 func (c *command) help(w io.Writer, f *flag.FlagSet) {
@@ -343,6 +354,11 @@ func (a *app) fail(err error) int {
 			fmt.Fprintf(a.stderr, "%s %v\n", a.paint(red, "Error:"), e)
 		}
 	}
+	if remedy := fullDisk(err); remedy != "" && a.json {
+		a.problemLine("error", remedy)
+	} else if remedy != "" {
+		fmt.Fprintln(a.stderr, remedy)
+	}
 	if left != nil && a.json {
 		a.problemLine("error", left.NotRun())
 	} else if left != nil {
@@ -352,6 +368,15 @@ func (a *app) fail(err error) int {
 		return exitInterrupted
 	}
 	return exitError
+}
+
+// fullDisk says what to do about an error of a disk that takes nothing more, which names the file; "" for other errors.
+func fullDisk(err error) string {
+	if !errors.Is(err, syscall.ENOSPC) && !errors.Is(err, syscall.EDQUOT) {
+		return ""
+	}
+	return "The disk of that file is full, or your share of it. Free some of it (stepflow state gc shows what no block needs), and run " +
+		"the command again: what is done is kept, and a stage goes on from its last checkpoint."
 }
 
 // parts returns the errors that were joined to one: those of several blocks.

@@ -34,6 +34,9 @@ func (a *app) dataStep(o *dataFlags, arg string) error {
 				have = append(have, y.Addr.String())
 			}
 		}
+		if err := oneInstance(at.String(), have); err != nil {
+			return err
+		}
 		return fmt.Errorf("the pipeline in %s has no %s; its stages are: %s", a.dir, at, strings.Join(have, ", "))
 	}
 	s, ok := x.Block.(*stage.Stage)

@@ -62,7 +62,7 @@ func (a *app) caps() (c gpu.Caps, err error) {
 	}
 	var memory int64
 	if a.deviceMemory != "" {
-		if memory, err = dsl.ParseBytes(a.deviceMemory); err == nil && memory <= 0 {
+		if memory, err = dsl.ParseMemory(a.deviceMemory); err == nil && memory <= 0 {
 			err = fmt.Errorf("%q leaves nothing to run in", a.deviceMemory)
 		}
 		if err != nil {

@@ -3,6 +3,7 @@ package main
 import (
 	"flag"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"stepflow/dsl"
@@ -103,14 +104,20 @@ func cardsOf(text string) (list []*cardFit, err error) {
 			add(m)
 			continue
 		}
-		n, err := dsl.ParseBytes(word)
-		if err != nil {
+		if names := cuda.Named(word); len(names) > 0 {
+			return nil, fmt.Errorf("-cards: there is no card %q. Did you mean %s?", word, either(names))
+		}
+		n, err := dsl.ParseMemory(word)
+		if _, bad := dsl.ParseBytes(word); bad != nil {
 			var names []string
 			for _, m := range cuda.Models {
 				names = append(names, m.Name)
 			}
 			return nil, fmt.Errorf("-cards: %q is neither an amount of memory, such as 24GiB, nor one of %s", word,
 				strings.Join(names, ", "))
+		}
+		if err != nil {
+			return nil, fmt.Errorf("-cards: %w", err)
 		}
 		if n <= cuda.Reserve {
 			return nil, fmt.Errorf("-cards: a card's context and libraries take %s beside the run: %s leaves nothing for it",
@@ -119,6 +126,15 @@ func cardsOf(text string) (list []*cardFit, err error) {
 		list = append(list, &cardFit{Model: cuda.Model{Name: word, Memory: n}, Usable: true})
 	}
 	return list, nil
+}
+
+// either lists names in quotes, of which one is meant.
+func either(names []string) string {
+	list := make([]string, len(names))
+	for i, n := range names {
+		list[i] = strconv.Quote(n)
+	}
+	return strings.Join(list, " or ")
 }
 
 // cardsText is a table of the cards with a line for each stage.

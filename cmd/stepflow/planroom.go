@@ -46,14 +46,14 @@ func (v *planView) takes(p *plan.Plan, x *plan.Action) {
 		list = append(list, h.Doing+" "+dsl.FormatBytes(h.Host(false)))
 	}
 	if len(list) > 0 {
-		v.line("      %-11s %s", "host", strings.Join(list, ", "))
+		v.line("      %-11s %s; beside %s for the program", "host", strings.Join(list, ", "), dsl.FormatBytes(plan.ProcessBytes))
 	}
 }
 
 // netBytes is how many bytes more there are.
 func netBytes(n int64) string {
 	if n < 0 {
-		return dsl.FormatBytes(-n) + " less"
+		return dsl.FormatBytes(-n) + " less than now"
 	}
 	return dsl.FormatBytes(n)
 }

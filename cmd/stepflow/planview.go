@@ -10,6 +10,7 @@ import (
 	"stepflow/dsl/addr"
 	"stepflow/runtime/blocks"
 	"stepflow/runtime/plan"
+	"stepflow/tracing"
 )
 
 // planView writes a plan as text.
@@ -168,14 +169,16 @@ func (v *planView) action(p *plan.Plan, x *plan.Action) {
 	if len(x.Removes) > 0 {
 		v.line("    %s removes     its checkpoints at %s, more than keep", v.paint(red, "-"), plan.StepList(x.Removes))
 	}
+	if v.explain { // first what the block says, then what comes of it
+		for _, n := range slices.Sorted(maps.Keys(x.Attrs)) {
+			v.line("      %s = %s", n, x.Attrs[n])
+		}
+	}
 	if b, ok := x.Block.(blocks.Detailed); ok && (x.Verb != plan.UpToDate || v.verbose) {
 		v.details(x.Addr, b.Details(x.Verb == plan.Run, x.Verb == plan.UpToDate))
 	}
 	if v.explain {
 		v.takes(p, x)
-		for _, n := range slices.Sorted(maps.Keys(x.Attrs)) {
-			v.line("      %s = %s", n, x.Attrs[n])
-		}
 	}
 }
 
@@ -238,8 +241,8 @@ func (v *planView) sums(p *plan.Plan, changes []plan.OutputChange) {
 			outputs[plan.Create], outputs[plan.Update], outputs[plan.Delete])
 	}
 	v.machine(p)
-	if t := p.TraceBudget(); t.Steps > 0 {
-		v.line("Traced, where OTEL_* ask for it: %s, one in %d, the first and last of each stage, and slow "+
+	if t := p.TraceBudget(); t.Steps > 0 && tracing.Asked() {
+		v.line("Traced: %s, one in %d, the first and last of each stage, and slow "+
 			"ones; %d spans, at most %d.", plural(t.Steps, "step"), t.Every, t.Spans, t.MaxSpans)
 	}
 }

@@ -41,6 +41,9 @@ func showCommand() command {
 			if len(args) == 1 {
 				b := d.State.Blocks[args[0]]
 				if b == nil {
+					if err := oneInstance(args[0], d.State.Names()); err != nil {
+						return a.fail(err)
+					}
 					return a.fail(fmt.Errorf("the state has no block %s, and there is no such plan file.%s%s",
 						args[0], instead(d.State, args[0]), aFolder(args[0])))
 				}

@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"slices"
-	"strings"
 
 	"stepflow/dsl"
 	"stepflow/dsl/addr"
@@ -71,7 +70,7 @@ func (a *app) forgetIn(d *state.Dir, given []string, o *stateFlags) int {
 // that is in it.
 func inState(s *state.State, given []string) (names []string, err error) {
 	for _, g := range given {
-		list := covered(s, g)
+		list := covered(s.Names(), g)
 		if len(list) == 0 {
 			return nil, fmt.Errorf("the state has no block %s.%s Nothing was removed", g, instead(s, g))
 		}
@@ -81,10 +80,10 @@ func inState(s *state.State, given []string) (names []string, err error) {
 	return slices.Compact(names), nil
 }
 
-// covered returns the blocks in the state that an address names, in their order.
-func covered(s *state.State, given string) (names []string) {
+// covered returns those of some blocks that an address names, in their order.
+func covered(all []string, given string) (names []string) {
 	what, bad := addr.ParseAny(given)
-	for _, n := range s.Names() {
+	for _, n := range all {
 		if x, err := addr.Parse(n); n == given || bad == nil && err == nil && what.Covers(x) {
 			names = append(names, n)
 		}
@@ -94,15 +93,10 @@ func covered(s *state.State, given string) (names []string) {
 
 // instead names blocks in the state for an address that is not one of them: those that it covers, or one like it.
 func instead(s *state.State, given string) string {
-	list := covered(s, given)
-	if len(list) == 0 {
-		return dsl.Suggest(given, s.Names())
+	if list := covered(s.Names(), given); len(list) > 0 {
+		return " It has " + few(list) + "."
 	}
-	shown, more := list[:min(3, len(list))], ""
-	if n := len(list) - len(shown); n > 0 {
-		more = fmt.Sprintf(" and %d more", n)
-	}
-	return fmt.Sprintf(" It has %s%s.", strings.Join(shown, ", "), more)
+	return dsl.Suggest(given, s.Names())
 }
 
 // holdings returns what blocks have on disk, by their addresses.

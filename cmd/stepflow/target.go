@@ -61,6 +61,9 @@ func (a *app) findTarget(arg string) (t target, err error) {
 
 // noStage is the error for a stage that is not in the state.
 func (a *app) noStage(s *state.State, arg string, where addr.Addr) error {
+	if err := oneInstance(where.String(), s.Names()); err != nil {
+		return err
+	}
 	cfg, _ := dsl.Load(a.dir, a.inputs())
 	var names []string
 	if cfg != nil {
@@ -69,6 +72,9 @@ func (a *app) noStage(s *state.State, arg string, where addr.Addr) error {
 				continue
 			}
 			if b.Addr == where.Block() {
+				if list := covered(s.Names(), b.Addr.String()); where.Key != "" && len(list) > 0 {
+					return fmt.Errorf("%s has not run. Those that have are %s", where, few(list))
+				}
 				return fmt.Errorf("%s has not run: apply trains it", where)
 			}
 			names = append(names, b.Addr.String())
@@ -84,6 +90,29 @@ func (a *app) noStage(s *state.State, arg string, where addr.Addr) error {
 		hint = dsl.Suggest(where.String(), names)
 	}
 	return fmt.Errorf("%s is neither a folder nor a stage.%s", foreign.Shown(arg), hint)
+}
+
+// oneInstance is the error for an address that stands for several blocks, or for one by another address: it names them. It is nil
+// if it stands for none of these.
+func oneInstance(given string, names []string) error {
+	list := covered(names, given)
+	switch what, err := addr.ParseAny(given); {
+	case err != nil || len(list) == 0:
+		return nil
+	case what.IsModule():
+		return fmt.Errorf("%s is a module: name a block of it, such as %s", given, few(list))
+	}
+	return fmt.Errorf("%s is repeated: name one of its instances, %s", given, few(list))
+}
+
+// few lists the first of some addresses, and how many more there are.
+func few(list []string) string {
+	const most = 5
+	shown := strings.Join(list[:min(most, len(list))], ", ")
+	if n := len(list) - most; n > 0 {
+		shown += fmt.Sprintf(" and %d more", n)
+	}
+	return shown
 }
 
 // stageTarget finds the result of a stage, or its latest checkpoint.

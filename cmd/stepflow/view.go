@@ -12,6 +12,7 @@ import (
 
 	"stepflow/dsl"
 	"stepflow/foreign"
+	"stepflow/runtime/words"
 )
 
 type color string
@@ -126,7 +127,7 @@ func (a *app) renderDiagnostic(d *hcl.Diagnostic, files map[string]*hcl.File) st
 				text, start, end := around(text, s.Start.Column, end)
 				fmt.Fprintf(&b, "  %4d | %s\n", n, text)
 				fmt.Fprintf(&b, "       | %s%s\n", strings.Repeat(" ", start-1),
-					a.paint(c, strings.Repeat("^", max(end-start, 1))))
+					a.paint(c, strings.Repeat("^", min(max(end-start, 1), widestMark))))
 			}
 		}
 	}
@@ -140,6 +141,9 @@ func (a *app) renderDiagnostic(d *hcl.Diagnostic, files map[string]*hcl.File) st
 	}
 	return b.String()
 }
+
+// widestMark is the most characters that are marked of what a problem is about, from its start.
+const widestMark = 60
 
 // around is what is shown of a line that may be long, with the columns of what it is shown for: at most widest
 // characters.
@@ -183,17 +187,7 @@ func seenValues(d *hcl.Diagnostic) (out []string) {
 }
 
 // count writes a large number with a unit: 1.23M.
-func count(n float64) string {
-	for _, u := range []struct {
-		size float64
-		name string
-	}{{1e18, "E"}, {1e15, "P"}, {1e12, "T"}, {1e9, "G"}, {1e6, "M"}, {1e3, "k"}} {
-		if n >= u.size {
-			return fmt.Sprintf("%.3g%s", n/u.size, u.name)
-		}
-	}
-	return fmt.Sprintf("%.4g", n)
-}
+func count(n float64) string { return words.Count(n) }
 
 // plural writes a number of things.
 func plural(n int, thing string) string {

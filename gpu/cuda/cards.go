@@ -2,6 +2,7 @@ package cuda
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -44,6 +45,16 @@ func FindModel(name string) (Model, bool) {
 		}
 	}
 	return Model{}, false
+}
+
+// Named lists the models of which a text is one word of the name, such as 3090.
+func Named(text string) (names []string) {
+	for _, m := range Models {
+		if slices.Contains(strings.Fields(strings.ToLower(m.Name)), strings.ToLower(text)) {
+			names = append(names, m.Name)
+		}
+	}
+	return names
 }
 
 // Capability is the compute capability in the words of NVIDIA, such as 8.9.

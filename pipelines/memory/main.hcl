@@ -15,15 +15,24 @@ variable "size" {
   }
 }
 
-variable "methods" {
+variable "all_methods" {
   type = list(string)
   default = ["adamw", "adamw_rounded", "adamw_8bit", "muon_8bit", "galore", "fira", "apollo", "apollo_mini", "scale", "adafactor",
   "relora", "sltrain", "step", "stacked"]
-  description = "each is trained by itself; stepflow report -compare puts them side by side"
+  description = "the methods there are, of main.hcl and optimizers.hcl"
+}
+
+variable "methods" {
+  type        = list(string)
+  default     = null
+  description = "each is trained by itself; stepflow report -compare puts them side by side; default: all_methods"
   validation {
-    condition = length(var.methods) > 0 && length(setsubtract(var.methods, ["adamw", "adamw_rounded", "adamw_8bit", "muon_8bit", "galore",
-    "fira", "apollo", "apollo_mini", "scale", "adafactor", "relora", "sltrain", "step", "stacked"])) == 0
-    error_message = "methods has one that there is not, or none: they are in main.hcl and optimizers.hcl"
+    condition     = length(setsubtract(coalesce(var.methods, []), var.all_methods)) == 0
+    error_message = "methods has no ${join(", ", setsubtract(coalesce(var.methods, []), var.all_methods))}; there are ${join(", ", var.all_methods)}"
+  }
+  validation {
+    condition     = var.methods == null || try(length(var.methods), 0) > 0
+    error_message = "methods is empty: name at least one of ${join(", ", var.all_methods)}"
   }
 }
 
@@ -50,11 +59,12 @@ variable "precision" {
 }
 
 locals {
-  size   = var.sizes[var.size]
-  tokens = coalesce(var.tokens, local.size.tokens)
-  alone  = toset([for m in keys(local.optimizers) : m if contains(var.methods, m)]) # trained in one stage
-  staged = { for m, x in var.staged : m => x if contains(var.methods, m) }
-  warm   = 0.25 # of the tokens of ReLoRA: before, it trains at full rank
+  methods = coalesce(var.methods, var.all_methods)
+  size    = var.sizes[var.size]
+  tokens  = coalesce(var.tokens, local.size.tokens)
+  alone   = toset([for m in keys(local.optimizers) : m if contains(local.methods, m)]) # trained in one stage
+  staged  = { for m, x in var.staged : m => x if contains(local.methods, m) }
+  warm    = 0.25 # of the tokens of ReLoRA: before, it trains at full rank
 
   layer_parameters = local.size.num_hidden_layers * (4 * pow(local.size.hidden_size, 2) +
   3 * local.size.hidden_size * local.size.intermediate_size + 2 * local.size.hidden_size)
@@ -138,7 +148,7 @@ stage "alone" {
 }
 
 stage "warm" {
-  count = contains(var.methods, "relora") ? 1 : 0
+  count = contains(local.methods, "relora") ? 1 : 0
   model = model.llama.target
   train {
     optimizer        = optimizer.adamw.main
@@ -160,7 +170,7 @@ stage "relora" {
 }
 
 stage "sltrain" {
-  count   = contains(var.methods, "sltrain") ? 1 : 0
+  count   = contains(local.methods, "sltrain") ? 1 : 0
   model   = model.llama.target
   adapter = peft.sltrain.weights
   train {
@@ -243,7 +253,7 @@ locals {
 }
 
 evaluate "perplexity" "validation" {
-  for_each   = toset(var.methods)
+  for_each   = toset(local.methods)
   model      = reverse(local.stages[each.key])[0]
   data       = data.fineweb_edu.docs.validation
   max_tokens = 1e6

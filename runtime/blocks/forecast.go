@@ -3,6 +3,7 @@ package blocks
 import (
 	"fmt"
 	"math"
+	"strings"
 
 	"stepflow/fineweb"
 	"stepflow/gpu"
@@ -39,6 +40,28 @@ func (w Work) Rate(caps gpu.Caps, t gpu.DType, p *gpu.Program, segment string, s
 	return fmt.Sprintf("%s %s %s 2^%.0f", w, caps.Kind, program.Precision(t), size+shift)
 }
 
+// PeakRate returns the name under which the state keeps the highest rate that was measured of a device's large products, or
+// that a step has reached. A measurement while other programs run finds too little.
+func PeakRate(caps gpu.Caps, t gpu.DType) string {
+	return fmt.Sprintf("%s %d threads", peakOf(caps, t), caps.Threads)
+}
+
+// peakOf is what the names of the rates of a device have in common, with however many threads.
+func peakOf(caps gpu.Caps, t gpu.DType) string {
+	return fmt.Sprintf("peak %s %s", program.Precision(t), caps.Name)
+}
+
+// peak is the highest rate of the device that the state knows of, and a measurement finds.
+func (w *World) peak(t gpu.DType) float64 {
+	most := w.Peak(t)
+	for name, rate := range w.State.Rates {
+		if most > 0 && strings.HasPrefix(name, peakOf(w.Caps, t)) {
+			most = max(most, rate)
+		}
+	}
+	return most
+}
+
 // measurement is about the number of operations that Device.PeakFLOPs takes on the CPU.
 const measurement = 5e9
 
@@ -55,7 +78,7 @@ func (f *Forecast) Predict(w *World, work Work, t gpu.DType, program *gpu.Progra
 		f.rates = append(f.rates, work.Rate(w.Caps, t, program, segment, shift))
 	}
 	if *f = f.By(w.State.Rates); f.Rate == 0 && w.Peak != nil && f.FLOPs > measurement {
-		if f.Rate, f.Least = w.Peak(t), true; f.Rate > 0 {
+		if f.Rate, f.Least = w.peak(t), true; f.Rate > 0 {
 			f.Seconds = f.FLOPs / f.Rate
 		}
 	}

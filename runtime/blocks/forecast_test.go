@@ -27,3 +27,24 @@ func TestPredictMeasuresLargeWork(t *testing.T) {
 		t.Errorf("%+v", small)
 	}
 }
+
+// The least time goes by the highest rate that is known of the device, whatever else ran while it was measured now.
+func TestForecastByTheHighestPeak(t *testing.T) {
+	caps := gpu.Caps{Kind: "cpu", Name: "one", Threads: 4}
+	st := &state.State{}
+	for _, rate := range []float64{3e9, 2e9} {
+		if got := st.RateAtLeast(PeakRate(caps, gpu.F32), rate); got != 3e9 {
+			t.Errorf("after %g: %g, want 3e9", rate, got)
+		}
+	}
+	st.Rate(PeakRate(gpu.Caps{Kind: "cpu", Name: "another"}, gpu.F32), 9e9)
+	st.Rate(PeakRate(caps, gpu.BF16), 8e9)
+	measured := 1e9
+	w := &World{State: st, Caps: gpu.Caps{Kind: "cpu", Name: "one"}, Peak: func(gpu.DType) float64 { return measured }}
+	for _, x := range []struct{ measured, want float64 }{{1e9, 3e9}, {5e9, 5e9}, {0, 0}} {
+		measured = x.measured
+		if got := w.peak(gpu.F32); got != x.want {
+			t.Errorf("measured %g: %g, want %g", x.measured, got, x.want)
+		}
+	}
+}

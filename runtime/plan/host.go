@@ -31,8 +31,8 @@ type Host struct {
 	swap   int64 // of the machine
 }
 
-// processBytes is what the process takes whatever it runs: its code, Go's runtime, the telemetry, buffers of the CPU device.
-const processBytes = 128 << 20
+// ProcessBytes is what the process takes whatever it runs: its code, Go's runtime, the telemetry, buffers of the CPU device.
+const ProcessBytes = 128 << 20
 
 // Host returns what the run takes of the host's memory; nil if nothing is to run. On the CPU, the memory of the device is
 // the host's.
@@ -41,7 +41,7 @@ func (p *Plan) Host() *Host {
 	shared := p.Caps.Kind == "cpu"
 	for _, a := range p.Actions {
 		for _, x := range a.Phases() {
-			if n := processBytes + x.Host(shared); h == nil || n > h.Bytes {
+			if n := ProcessBytes + x.Host(shared); h == nil || n > h.Bytes {
 				h = &Host{Bytes: n, Address: a.Addr.String(), Phase: x, shared: shared, least: n - x.Heap}
 			}
 		}

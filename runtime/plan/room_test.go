@@ -121,7 +121,7 @@ func TestRoomSaysWhatHelps(t *testing.T) {
 
 func TestHostMemory(t *testing.T) {
 	h := planPlain(t, -1, Machine{}).Host()
-	if text, _ := h.Problem(); text != "" || h.Bytes < processBytes || h.Total+h.Available > 0 {
+	if text, _ := h.Problem(); text != "" || h.Bytes < ProcessBytes || h.Total+h.Available > 0 {
 		t.Errorf("of an unknown machine: %+v, %q", h, text)
 	}
 	for _, c := range []struct {
@@ -132,8 +132,8 @@ func TestHostMemory(t *testing.T) {
 		{Machine{Memory: h.Bytes, Available: h.Bytes}, "", false},
 		{Machine{Memory: h.Bytes, Available: h.Bytes - 1}, "are available now", false},
 		{Machine{Memory: h.Bytes - 1, Available: h.Bytes - 1}, "of the machine's memory", false}, // the collector may run in time
-		{Machine{Memory: processBytes, Available: processBytes}, "of the machine's memory", true},
-		{Machine{Memory: processBytes, Available: processBytes, Swap: h.Bytes}, "of the machine's memory", false}, // slow, but it goes on
+		{Machine{Memory: ProcessBytes, Available: ProcessBytes}, "of the machine's memory", true},
+		{Machine{Memory: ProcessBytes, Available: ProcessBytes, Swap: h.Bytes}, "of the machine's memory", false}, // slow, but it goes on
 	} {
 		p := planPlain(t, -1, c.m)
 		text, sure := p.Host().Problem()

@@ -51,6 +51,14 @@ func (s *State) Rate(name string, rate float64) {
 	s.Rates[name] = rate
 }
 
+// RateAtLeast notes a rate that was reached if none higher is noted, and returns the highest.
+func (s *State) RateAtLeast(name string, rate float64) float64 {
+	if s.Rates[name] < rate {
+		s.Rate(name, rate)
+	}
+	return s.Rates[name]
+}
+
 // Dir is a state folder, usually .stepflow beside the pipeline.
 type Dir struct {
 	Path  string

@@ -48,7 +48,7 @@ type Job struct {
 	Best        *Value        // the result is the model with the best; nil for the last
 
 	Async bool    // the device works while the host goes on
-	Peak  float64 // of the device in FLOP/s, as measured; 0 where that is not known
+	Peak  float64 // of the device in FLOP/s, the highest that was measured; 0 where that is not known
 
 	// Files returns what a checkpoint on the way holds beside tensors and the trainer's state. The first says where it
 	// comes from.
@@ -343,7 +343,11 @@ func (l *Loop) numbers(f *flight, loss, norm float64, took time.Duration) metric
 		m.Sources[l.Parts[i]] = n * int64(s.Seq)
 	}
 	if l.Peak > 0 {
-		m.MFU = float64(l.StepFLOPs) / seconds / l.Peak
+		rate := float64(l.StepFLOPs) / seconds
+		if !l.Async { // else a step may seem short that waited in a queue
+			l.Peak = max(l.Peak, rate) // which was too low if other programs ran while it was measured
+		}
+		m.MFU = rate / l.Peak
 	}
 	return m
 }

@@ -14,7 +14,7 @@ func Count[T int | int64 | float64](n T) string {
 	for _, u := range []struct {
 		size float64
 		name string
-	}{{1e18, "E"}, {1e15, "P"}, {1e12, "T"}, {1e9, "G"}, {1e6, "M"}, {1e3, "k"}} {
+	}{{1e24, "Y"}, {1e21, "Z"}, {1e18, "E"}, {1e15, "P"}, {1e12, "T"}, {1e9, "G"}, {1e6, "M"}, {1e3, "k"}} {
 		if float64(n) >= 0.9995*u.size { // what rounds up to the unit has it
 			return fmt.Sprintf("%.3g%s", float64(n)/u.size, u.name)
 		}

@@ -91,10 +91,10 @@ func (c *card) write(r *blocks.Run) ([]byte, error) {
 	var st map[string]*state.Block
 	r.Note(func(s *state.State) { st = maps.Clone(s.Blocks) })
 	card := modelcard.Card{Title: c.title, Metadata: c.metadata(r, st), Intro: c.intro(),
-		Sections: []modelcard.Section{c.dataSection(r), c.stageSection(st), c.resultSection(st), c.madeBy(r), c.form.use()}}
-	if len(c.results) == 0 {
-		card.Sections = slices.DeleteFunc(card.Sections, func(s modelcard.Section) bool { return s.Title == evaluationTitle })
-	}
+		Sections: []modelcard.Section{c.dataSection(r), c.stageSection(st), c.settingsSection(r), c.resultSection(st), c.madeBy(r), c.form.use()}}
+	card.Sections = slices.DeleteFunc(card.Sections, func(s modelcard.Section) bool {
+		return s.Title == evaluationTitle && len(c.results) == 0 || s.Title == settingsTitle && len(s.Table.Rows) == 0
+	})
 	b, err := card.Bytes()
 	return []byte(r.World.Secrets.Redact(string(b))), err
 }
@@ -224,13 +224,7 @@ func (c *card) dataSection(r *blocks.Run) modelcard.Section {
 		if p == nil {
 			continue
 		}
-		var settings []string
-		for _, name := range slices.Sorted(maps.Keys(p.Hashed)) {
-			if _, secret := p.Secret[name]; !secret && name != "cache" {
-				settings = append(settings, modelcard.Code(name+" = "+p.Hashed[name]))
-			}
-		}
-		t.Rows = append(t.Rows, []string{modelcard.Code(n.Addr.String()), strings.Join(settings, " ")})
+		t.Rows = append(t.Rows, settingsOf(p, "cache"))
 	}
 	s := modelcard.Section{Title: "Training data", Table: t}
 	for _, x := range c.chain() {
@@ -250,6 +244,47 @@ func (c *card) dataSection(r *blocks.Run) modelcard.Section {
 	}
 	return s
 }
+
+// settingsOf is a row of a table: a block, and the attributes that it sets, but for some.
+func settingsOf(p *blocks.Planned, but ...string) []string {
+	var settings []string
+	for _, name := range slices.Sorted(maps.Keys(p.Hashed)) {
+		if _, secret := p.Secret[name]; !secret && !slices.Contains(but, name) {
+			settings = append(settings, modelcard.Code(name+" = "+p.Hashed[name]))
+		}
+	}
+	return []string{modelcard.Code(p.Addr.String()), strings.Join(settings, " ")}
+}
+
+// settingsSection says by which methods each stage was trained: all that it sets, and what the optimizers and adapters set
+// that it names.
+func (c *card) settingsSection(r *blocks.Run) modelcard.Section {
+	t := &modelcard.Table{Head: []string{"block", "settings"}}
+	seen, idle := map[addr.Addr]bool{}, slices.Collect(maps.Keys(stage.Kind.Idle))
+	var add func(a addr.Addr)
+	add = func(a addr.Addr) {
+		p := r.World.Find(a)
+		if p == nil || seen[a] {
+			return
+		}
+		seen[a] = true
+		t.Rows = append(t.Rows, settingsOf(p, idle...))
+		for _, in := range slices.Sorted(maps.Keys(p.Inputs)) {
+			if x, err := addr.Parse(in); err == nil && (x.Kind == "optimizer" || x.Kind == "peft") {
+				add(x)
+			}
+		}
+	}
+	for _, x := range c.chain() {
+		if x.Imported == nil {
+			add(x.Addr)
+		}
+	}
+	return modelcard.Section{Title: settingsTitle, Table: t}
+}
+
+// settingsTitle is the heading of the settings.
+const settingsTitle = "Training settings"
 
 // stageSection says what was trained in which order, and what it took.
 func (c *card) stageSection(st map[string]*state.Block) modelcard.Section {
@@ -298,8 +333,12 @@ func (c *card) stageSection(st map[string]*state.Block) modelcard.Section {
 		}
 		if t.Adapter != "" {
 			how := "which were merged"
-			if _, apart := c.form.(*adapterFolder); apart && x == c.Stage {
+			switch _, alone := c.form.(*adapterFolder); {
+			case x != c.Stage:
+			case alone:
 				how = "which are here"
+			case c.apart():
+				how = "which are left out here"
 			}
 			text += fmt.Sprintf("; adapters, %s: %s", how, modelcard.Escape(t.Adapter))
 		}

@@ -38,13 +38,13 @@ func (m *Split) Details(_, _ bool) (list []blocks.Line) {
 		line(fmt.Sprintf("stage %d", i+1), "%s; %s of %s parameters train", text, words.Count(s.Trainable), words.Count(s.Parameters))
 	}
 	for _, c := range x.Choices {
-		verb, by := "saves", c.Saved
+		less, by := "less", c.Saved
 		if by < 0 {
-			verb, by = "costs", -by
+			less, by = "more", -by
 		}
-		text := fmt.Sprintf("%s %s %s", c.What, verb, dsl.FormatBytes(by))
+		text := fmt.Sprintf("%s: %s %s at the peak", c.What, dsl.FormatBytes(by), less)
 		if c.Stage > 0 && len(x.Stages) > 1 {
-			text += fmt.Sprintf(" in stage %d", c.Stage)
+			text += fmt.Sprintf(" of stage %d", c.Stage)
 		}
 		line("choice", "%s; %s", text, c.Cost)
 	}

@@ -59,7 +59,7 @@ type Choice struct {
 
 // device plans for the whole memory of a device, and returns the layers of each stage.
 func (m *Split) device(ctx context.Context, p *blocks.Planned, d *dsl.Decoded, target *model.Model) ([]int, hcl.Diagnostics) {
-	memory, err := dsl.ParseBytes(d.Str("device_memory"))
+	memory, err := dsl.ParseMemory(d.Str("device_memory"))
 	if err != nil {
 		return nil, blocks.Problem(d, "device_memory", "Invalid value", err)
 	}

@@ -2,6 +2,7 @@ package stage
 
 import (
 	"fmt"
+	"maps"
 	"path"
 	"slices"
 	"strconv"
@@ -47,12 +48,18 @@ func (s *Stage) freeze(_ *blocks.Planned, d *dsl.Decoded) (diags hcl.Diagnostics
 			}
 		}
 		if !hit {
-			names := []string{"inherited", "embeddings", "lm_head", "norm", "layers:A-B"}
-			for _, x := range s.Params[:min(10, len(s.Params))] {
+			words := slices.Sorted(maps.Keys(program.Parts))
+			var names []string
+			for _, x := range s.Params {
 				names = append(names, x.Name)
 			}
+			like := ""
+			if len(names) > 0 {
+				like = ", such as " + names[len(names)/2]
+			}
 			diags = append(diags, d.Error("freeze", "Freezes nothing",
-				fmt.Sprintf("%q matches no parameter. It takes %s, and so on.", word, strings.Join(names, ", "))))
+				fmt.Sprintf("%q matches no parameter.%s It takes %s, layers:A-B, and patterns of parameter names%s.", word,
+					dsl.Suggest(word, slices.Concat(words, names)), strings.Join(words, ", "), like)))
 		}
 	}
 	return diags

@@ -26,9 +26,11 @@ func plan(ctx context.Context, p *blocks.Planned, d *dsl.Decoded) (map[string]ct
 	if diags = append(diags, s.onDevice(d, p.World.Caps)...); diags.HasErrors() {
 		return nil, diags
 	}
-	for _, check := range []func(*blocks.Planned, *dsl.Decoded) hcl.Diagnostics{s.freeze, s.adapt, s.store, s.idle, s.train} {
-		diags = append(diags, check(p, d)...)
+	diags = append(diags, s.freeze(p, d)...)
+	if !diags.HasErrors() { // else what these need may be missing for that reason alone
+		diags = slices.Concat(diags, s.adapt(p, d), s.store(p, d), s.idle(p, d))
 	}
+	diags = append(diags, s.train(p, d)...)
 	if diags.HasErrors() {
 		return nil, diags
 	}

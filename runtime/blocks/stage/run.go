@@ -90,7 +90,7 @@ func (s *Stage) job(r *blocks.Run, tok *bpe.Tokenizer, corpus *fineweb.Set) (tra
 		Every: s.Every, Keep: s.Keep,
 		Evaluations: s.measuring(tok), Ending: s.Ending, Best: s.Best,
 		Tokenizer: tok, Corpus: corpus, Parts: s.Data.Names(), Async: r.Device.Caps().Async,
-		Peak: r.Device.PeakFLOPs(s.DType),
+		Peak: s.peak(r, r.Device.PeakFLOPs(s.DType)),
 		Data: fmt.Sprintf("%.16s %.16s %d", id(s.Data.Addr), id(s.Tokenizer.Addr), s.Seq)}
 	if s.Tune != nil {
 		j.Data += " " + s.Tune.identity()
@@ -115,6 +115,14 @@ func (s *Stage) job(r *blocks.Run, tok *bpe.Tokenizer, corpus *fineweb.Set) (tra
 		}
 	}
 	return j, nil
+}
+
+// peak notes a rate of the device, and returns the highest that the state knows of; 0 where none is known.
+func (s *Stage) peak(r *blocks.Run, rate float64) float64 {
+	if rate > 0 {
+		r.Note(func(st *state.State) { rate = st.RateAtLeast(blocks.PeakRate(r.Device.Caps(), s.DType), rate) })
+	}
+	return rate
 }
 
 // files returns the files of a checkpoint beside tensors and the trainer's state.
@@ -167,6 +175,7 @@ func (s *Stage) finish(ctx context.Context, r *blocks.Run, loop *train.Loop, tok
 		rate := float64(s.Figures.StepFLOPs+s.Figures.RecomputeFLOPs) / median
 		r.Note(func(st *state.State) { st.Rate(name, rate) })
 	}
+	s.peak(r, loop.Peak)
 	files, err := s.files(r, tok, true)
 	if err == nil {
 		e.Content, err = loop.Save(ctx, files)

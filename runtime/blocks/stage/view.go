@@ -87,11 +87,13 @@ func (s *Stage) Details(_, _ bool) (list []blocks.Line) {
 	}
 	line("memory", "%s", words.Kinds(program.ByteKinds, f.ByKind))
 	if f.States != f.PaperStates {
-		line("the paper", "counts %s of states; here %s", bytes(f.PaperStates), strings.Join(s.beyondPaper(), ", "))
+		line("the paper", "on STEP (arXiv 2504.04151) counts %s of states; here %s", bytes(f.PaperStates), strings.Join(s.beyondPaper(), ", "))
 	}
-	line("peak", "%s (%d bytes), %s %s; arena %.2f %% above its lower bound", bytes(f.Peak), f.Peak,
-		percentLess(f.Peak, s.Vanilla.Peak),
-		bytes(s.Vanilla.Peak), 100*(float64(f.Peak)/float64(f.LowerBound)-1))
+	gaps := ""
+	if above := 100 * (float64(f.Peak)/float64(f.LowerBound) - 1); above >= 0.005 {
+		gaps = fmt.Sprintf("; gaps between tensors are %.2f %% of it", 100*(1-float64(f.LowerBound)/float64(f.Peak)))
+	}
+	line("peak", "%s (%d bytes), %s %s%s", bytes(f.Peak), f.Peak, percentLess(f.Peak, s.Vanilla.Peak), bytes(s.Vanilla.Peak), gaps)
 	if t := s.takes.Time("FLOP/s", "the last stage like it"); t != "" {
 		line("time", "%s", strings.TrimPrefix(t, "; "))
 	}
@@ -123,11 +125,13 @@ func percentLess(now, before int64) string {
 	if before <= 0 {
 		return ""
 	}
-	less := 100 * (1 - float64(now)/float64(before))
-	if less <= -0.05 {
+	switch less := 100 * (1 - float64(now)/float64(before)); {
+	case less <= -0.05:
 		return fmt.Sprintf("%.1f %% more than vanilla's", -less)
+	case less >= 0.05:
+		return fmt.Sprintf("%.1f %% less than vanilla's", less)
 	}
-	return fmt.Sprintf("%.1f %% less than vanilla's", max(less, 0))
+	return "as much as vanilla's"
 }
 
 // grown describes how the stage grows.
