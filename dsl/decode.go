@@ -137,7 +137,7 @@ func (x *decoder) refersTo(address string) bool {
 	return at.Block() == x.block.Addr || slices.Contains(x.block.Refs, at.Block()) ||
 		slices.ContainsFunc(x.block.Refs, func(r addr.Addr) bool {
 			b := x.scope.config.byAddr[r]
-			return b != nil && b.Kind.Name == "memory_plan" && slices.Contains(b.Refs, at.Block())
+			return b != nil && slices.Contains(b.Refs, at.Block())
 		})
 }
 

@@ -30,8 +30,9 @@ type Assumed struct {
 	Peft       addr.Addr // of Spec
 	Spec       *peft.Spec
 
-	Seq, Batch int // of a plan for a device
-	Position   string
+	Seq, Batch int    // of a plan for a device
+	Growth     string // the operator by which stages grow
+	Position   string // of its new layers
 	frozen     string // of a plan that is not for a device
 }
 
@@ -40,7 +41,7 @@ func (m *Split) assume(p *blocks.Planned, d *dsl.Decoded) {
 	a := &m.Assumed
 	*a = Assumed{Addr: p.Addr, Range: p.Range, Budget: m.Device == nil, LayersOnly: d.Bool("layers_only"),
 		DType: program.Precisions[d.Str("precision")], Rule: optimizer.Usual, Seq: d.Int("sequence_length"), Batch: d.Int("batch_size"),
-		Position: cmp.Or(d.Str("position"), "upper"), frozen: d.Str("frozen_dtype")}
+		Growth: bounded, Position: cmp.Or(d.Str("position"), "upper"), frozen: d.Str("frozen_dtype")}
 	by := d
 	if x := m.Device; x != nil {
 		chosen := x.chosen()

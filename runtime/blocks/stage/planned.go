@@ -120,7 +120,7 @@ func (q *promise) compare(s *Stage, p *blocks.Planned, d *dsl.Decoded) {
 	if s.Checkpointing != "auto" && s.Recompute != x.Fit.Recompute {
 		add(t, "activation_checkpointing", x.Checkpointing, s.Checkpointing, q.take("activation_checkpointing", key, x.Checkpointing))
 	}
-	if g := s.Grow; g != nil && g.Method == "interpolation" && g.Position != a.Position {
+	if g := s.Grow; g != nil && g.Method == a.Growth && g.Position != a.Position {
 		add(d.Block("grow"), "position", a.Position, g.Position, q.take("position", "", a.Position))
 	}
 	if q.index == len(q.Layers)-1 {
