@@ -43,7 +43,7 @@ func TestBadInput(t *testing.T) {
 		{"both layers and from", "from      = stage.one", "from      = stage.one\n  layers = 5", []string{"add some with a grow block"}},
 		{"too many layers", "layers              = 2", "layers              = 3", []string{"Impossible growth", "3 layers have 2 gaps", "at most 2"}},
 		{"grow without from", "layers    = 3", "layers    = 3\n  grow \"stack\" { layers = 1 }", []string{"Nothing to grow"}},
-		{"rank", "r                    = 2", "r                    = 17", []string{"Rank 17", "at most 16"}},
+		{"rank", "r                    = 2", "r                    = 17", []string{"Rank 17", "at most 8"}},
 		{"target", `["all-linear"]`, `["q_proj", "query"]`, []string{`"query" matches no linear layer`, "down_proj, gate_proj"}},
 		{"adapter without frozen", "freeze  = var.freeze", "freeze  = [\"embeddings\"]", []string{"Adapter without a place"}},
 		{"freezes nothing", "freeze  = var.freeze", "freeze  = [\"inherited\", \"*.query.weight\"]", []string{"matches no parameter"}},
