@@ -42,7 +42,7 @@ func (p *Plan) Host() *Host {
 	for _, a := range p.Actions {
 		for _, x := range a.Phases() {
 			if n := ProcessBytes + x.Host(shared); h == nil || n > h.Bytes {
-				h = &Host{Bytes: n, Address: a.Addr.String(), Phase: x, shared: shared, least: n - x.Heap}
+				h = &Host{Bytes: n, Address: a.Addr.String(), Phase: x, shared: shared, least: n - x.Garbage()}
 			}
 		}
 	}
