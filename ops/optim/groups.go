@@ -49,6 +49,12 @@ func (gs Groups) of(p ops.Param) Optimizer {
 	return gs.List[last].Optimizer
 }
 
+// Idle reports whether Main trains none of the parameters.
+func (gs Groups) Idle(params []ops.Param) bool {
+	main := gs.Main.Key()
+	return !slices.ContainsFunc(params, func(p ops.Param) bool { return gs.of(p).Key() == main })
+}
+
 // Fits asks the optimizer of p.
 func (gs Groups) Fits(p ops.Param) error { return Fits(gs.of(p), []ops.Param{p}) }
 

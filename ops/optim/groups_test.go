@@ -129,6 +129,9 @@ func TestGroupsTakeParameters(t *testing.T) {
 	if o.Peak() != 0.02 || o.ClipNorm() != 1 {
 		t.Errorf("the rate and the bound of the main optimizer are %g and %g", o.Peak(), o.ClipNorm())
 	}
+	if o.Idle([]ops.Param{norm, down}) || !o.Idle([]ops.Param{norm, projection}) {
+		t.Errorf("the main optimizer trains %s and nothing else of three", down.Name)
+	}
 	// Muon takes projections, and not adapters.
 	for k := ops.KindEmbedding; k <= ops.KindLoraB; k++ {
 		first := both.States(ops.Param{Kind: k, Shape: gpu.Shape{2, 2}}, gpu.F32)[0].Name

@@ -334,6 +334,8 @@ func (c *card) stageSection(st map[string]*state.Block) modelcard.Section {
 		if t.Adapter != "" {
 			how := "which were merged"
 			switch _, alone := c.form.(*adapterFolder); {
+			case x.Peft != nil && x.Peft.Composes():
+				how = "of which the weights were made"
 			case x != c.Stage:
 			case alone:
 				how = "which are here"

@@ -42,6 +42,9 @@ func (s *Stage) train(p *blocks.Planned, d *dsl.Decoded) (diags hcl.Diagnostics)
 		p.Warn(fmt.Sprintf("bf16_stochastic_round of %s (%s) does nothing in this stage, which trains in fp32: set precision = \"bf16\", or "+
 			"leave it out", ref, place(o.At("bf16_stochastic_round"))))
 	}
+	if gs, ok := s.Optimizer.(optim.Groups); ok && gs.Idle(s.Trainable()) {
+		p.Warn(fmt.Sprintf("%s trains no parameter of this stage: its others do, since no projection is trained but by adapters", ref))
+	}
 	diags = append(diags, s.readTuning(t)...)
 	s.Seq, s.Batch = t.Int("sequence_length"), t.Int("batch_size")
 	s.Fused = t.Str("update") == "fused"
