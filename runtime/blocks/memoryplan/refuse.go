@@ -108,7 +108,7 @@ func allowsLean(d *dsl.Decoded) bool {
 	return false
 }
 
-// rank is that of the adapters; 0 if there are none.
+// rank is the rank of the adapters; 0 if there are none.
 func rank(q *search) int {
 	if q.spec == nil {
 		return 0
