@@ -20,6 +20,7 @@ import (
 	"stepflow/runtime/plan"
 	"stepflow/runtime/saved"
 	"stepflow/runtime/state"
+	"stepflow/runtime/words"
 	"stepflow/tracing"
 )
 
@@ -244,7 +245,7 @@ func (a *app) telemetryEnd(trace *tracing.Tracing, done *apply.Applied) bool {
 	}
 	if done.StepsUntraced > 0 {
 		fmt.Fprintf(a.stderr, "%s %s got no spans: the budget of %d was spent; telemetry { max_spans } raises it\n",
-			a.paint(yellow, "Warning:"), plural(done.StepsUntraced, "step"), done.Plan.MaxSpans)
+			a.paint(yellow, "Warning:"), words.Plural(done.StepsUntraced, "step"), done.Plan.MaxSpans)
 	}
 	if err != nil {
 		fmt.Fprintf(a.stderr, "%s telemetry was not sent in full: %v\n", a.paint(yellow, "Warning:"), err)
@@ -377,7 +378,7 @@ func (a *app) printOutputs(p *plan.Plan, sound bool) {
 		fmt.Fprintln(a.stdout, a.paint(red, "Apply ran to its end, with errors."))
 	}
 	if n := len(p.LeftOut()); n > 0 {
-		fmt.Fprintf(a.stdout, "Left out: %s. Apply without -target and -exclude for the rest.\n", plural(n, "block"))
+		fmt.Fprintf(a.stdout, "Left out: %s. Apply without -target and -exclude for the rest.\n", words.Plural(n, "block"))
 	}
 	for _, n := range slices.Sorted(maps.Keys(p.Outputs)) {
 		v := p.Outputs[n]

@@ -9,6 +9,7 @@ import (
 
 	"stepflow/runtime/apply"
 	"stepflow/runtime/plan"
+	"stepflow/runtime/words"
 )
 
 // confirm asks before trained work is lost; the plan that was shown says which. An error is a no.
@@ -23,7 +24,7 @@ func (a *app) confirm(p *plan.Plan) error {
 			would = "may run again and throw away"
 		}
 		lost = append(lost, fmt.Sprintf("%s %s %s (%s, in %s), because %s",
-			l.Block, would, plural(l.Steps, "trained step"), l.Takes(), l.Folder, l.Why))
+			l.Block, would, words.Plural(l.Steps, "trained step"), l.Takes(), l.Folder, l.Why))
 	}
 	for _, x := range p.Actions {
 		if x.Replaces != "" {

@@ -21,6 +21,7 @@ import (
 	"stepflow/runtime/apply"
 	"stepflow/runtime/forward"
 	"stepflow/runtime/inference"
+	"stepflow/runtime/words"
 )
 
 // usualContext is how many tokens of a conversation a model sees at most, unless the user says otherwise.
@@ -269,7 +270,7 @@ func (t *talk) turn(said string) error {
 		return errors.New(g.Diagnosis)
 	case g.End == forward.Full && p.NewTokens < t.config.NewTokens:
 		a.warn(fmt.Errorf("the answer ends because the context of %s is full: /clear begins a new conversation",
-			plural(t.tokens, "token")))
+			words.Plural(t.tokens, "token")))
 	}
 	return nil
 }
@@ -288,7 +289,7 @@ func (t *talk) prompt() (p forward.Prompt, err error) {
 		return p, errors.New("the chat template renders the conversation as an empty text")
 	case len(ids) >= t.tokens:
 		return p, fmt.Errorf("the conversation has %s, and the context holds %d: say less, or begin a new one with /clear%s",
-			plural(len(ids), "token"), t.tokens, t.more())
+			words.Plural(len(ids), "token"), t.tokens, t.more())
 	}
 	return forward.Prompt{IDs: ids, NewTokens: min(t.config.NewTokens, t.tokens-len(ids)), Stop: t.config.Stop,
 		Sampling: t.config.Sampling, Draw: len(t.messages)}, nil

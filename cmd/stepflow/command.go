@@ -21,6 +21,7 @@ import (
 	"stepflow/gpu"
 	"stepflow/runtime/apply"
 	"stepflow/runtime/plan"
+	"stepflow/runtime/words"
 )
 
 // Exit codes. exitCodes explains them.
@@ -187,7 +188,7 @@ func (a *app) dispatch(c *command, args []string) int {
 	}
 	if len(rest) > c.most {
 		return a.misuse("stepflow %s: it takes at most %s, not %d. Usage: stepflow %s",
-			c.name, plural(c.most, "argument"), len(rest),
+			c.name, words.Plural(c.most, "argument"), len(rest),
 			strings.TrimSpace(c.name+" "+c.args))
 	}
 	if s := os.Getenv(fineweb.CacheSizeVariable); s != "" {

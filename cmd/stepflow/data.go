@@ -20,6 +20,7 @@ import (
 	"stepflow/runtime/blocks/data"
 	"stepflow/runtime/blocks/stage"
 	tokens "stepflow/runtime/blocks/tokenizer"
+	"stepflow/runtime/words"
 )
 
 // dataFlags are those of stepflow data.
@@ -222,7 +223,7 @@ func (a *app) stat(x looked) error {
 	}
 	fmt.Fprintf(a.stdout, "%s\n  files       %d, %s\n", x.name, len(files), dsl.FormatBytes(size))
 	if groups > 0 {
-		rowGroups := plural(int(groups), "row group")
+		rowGroups := words.Plural(int(groups), "row group")
 		fmt.Fprintf(a.stdout, "  rows        %d in %s of %d to %d\n", c.Rows, rowGroups, least, most)
 	}
 	if len(files[0].Fields) > 0 {
@@ -249,7 +250,7 @@ func contaminated(x looked, c *fineweb.Corpus) (out map[string]any, lines []stri
 		by[a.Name] = map[string]any{"documents": of[i], "first": places}
 		line := fmt.Sprintf("  left out    no document for a %d-gram of %s", a.N, a.Name)
 		if of[i] > 0 {
-			line = fmt.Sprintf("  left out    %s for a %d-gram of %s: %s", plural(int(of[i]), "document"), a.N, a.Name,
+			line = fmt.Sprintf("  left out    %s for a %d-gram of %s: %s", words.Plural(int(of[i]), "document"), a.N, a.Name,
 				foreign.ShownText(strings.Join(places, "; ")))
 		}
 		if of[i] > most {
@@ -282,7 +283,7 @@ func (a *app) statTokens(x looked, c *fineweb.Corpus) (tokens map[string]any, li
 		}
 		entry := map[string]any{"tokens": m.Tokens, "known": string(m.How), "special_tokens": m.Specials}
 		tokens[n] = entry
-		line := fmt.Sprintf("  tokens      %s to train on, %s", count(float64(m.Tokens)), m.How)
+		line := fmt.Sprintf("  tokens      %s to train on, %s", words.Count(m.Tokens), m.How)
 		if n != "" {
 			line += " with " + n
 		}
@@ -327,7 +328,7 @@ func (a *app) dataHead(o *dataFlags, arg string) error {
 				a.line(map[string]any{"id": d.ID, "text": d.Text})
 			case d.Tokens != nil:
 				fmt.Fprintf(a.stdout, "%s %s\n%v\n\n", a.paint(bold, foreign.Shown(d.ID)),
-					plural(len(d.Tokens), "token"),
+					words.Plural(len(d.Tokens), "token"),
 					d.Tokens[:min(len(d.Tokens), 64)])
 			default:
 				fmt.Fprintf(a.stdout, "%s %s\n%s\n\n", a.paint(bold, foreign.Shown(d.ID)),
@@ -373,7 +374,7 @@ func (a *app) dataTokenize(o *dataFlags, arg string) error {
 				tokens = all
 				if isTerminal(a.stderr) {
 					fmt.Fprintf(a.stderr, "\r%s: %d of %d pieces, %s tokens\x1b[K",
-						x.name, done, of, count(float64(all)))
+						x.name, done, of, words.Count(all))
 				}
 				return a.ctx.Err()
 			})
@@ -386,7 +387,7 @@ func (a *app) dataTokenize(o *dataFlags, arg string) error {
 			if a.json {
 				a.line(map[string]any{"source": x.name, "tokenizer": n, "tokens": tokens})
 			} else {
-				fmt.Fprintf(a.stdout, "%s: %s tokens with %s\n", x.name, count(float64(tokens)), n)
+				fmt.Fprintf(a.stdout, "%s: %s tokens with %s\n", x.name, words.Count(tokens), n)
 			}
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"stepflow/foreign"
 	"stepflow/runtime/apply"
 	"stepflow/runtime/blocks/stage"
+	"stepflow/runtime/words"
 )
 
 // dataStep prints the batch of a stage's step.
@@ -46,7 +47,7 @@ func (a *app) dataStep(o *dataFlags, arg string) error {
 	b, err := s.BatchOf(a.ctx, x.World, o.step, func(done, of int64) error {
 		if isTerminal(a.stderr) {
 			fmt.Fprintf(a.stderr, "\r%s: %s of %s sequences are packed\x1b[K",
-				at, count(float64(done)), count(float64(of)))
+				at, words.Count(done), words.Count(of))
 		}
 		return a.ctx.Err()
 	})
@@ -81,7 +82,7 @@ func without(b *stage.StepBatch, x fineweb.Extent) (list []int) {
 func (a *app) printBatch(at addr.Addr, b *stage.StepBatch) {
 	fmt.Fprintf(a.stdout,
 		"%s, step %d: %s of %d tokens, from token %d of the data on; %d of %d tokens predict the next one\n",
-		at, b.Step, plural(len(b.IDs)/b.Length, "sequence"), b.Length, b.Before, b.Valid, len(b.IDs))
+		at, b.Step, words.Plural(len(b.IDs)/b.Length, "sequence"), b.Length, b.Before, b.Valid, len(b.IDs))
 	sequence := -1
 	for _, x := range b.Documents {
 		if s := x.At / b.Length; s != sequence {

@@ -13,6 +13,7 @@ import (
 	"stepflow/gpu/cuda"
 	"stepflow/runtime/durable"
 	"stepflow/runtime/plan"
+	"stepflow/runtime/words"
 )
 
 // which reads -device: a kind, and the number of a card.
@@ -144,7 +145,7 @@ func devicesCommand() command {
 			}
 			fmt.Fprintf(a.stdout, "cpu   %s, %d threads, %s; measured: %sFLOP/s in fp32, %sFLOP/s in bf16, %sB/s\n",
 				c.Name, c.Threads,
-				dsl.FormatBytes(c.Memory), count(peak), count(half), count(d.Bandwidth()))
+				dsl.FormatBytes(c.Memory), words.Count(peak), words.Count(half), words.Count(d.Bandwidth()))
 			cards, err := cuda.Find()
 			for i, c := range cards {
 				fmt.Fprintf(a.stdout, "cuda:%d  %s\n", i, describe(c))

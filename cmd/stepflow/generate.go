@@ -14,6 +14,7 @@ import (
 	"stepflow/runtime/apply"
 	"stepflow/runtime/forward"
 	"stepflow/runtime/inference"
+	"stepflow/runtime/words"
 )
 
 func generateCommand() command {
@@ -191,7 +192,7 @@ func (x *generation) end(list []forward.Generated, what string, cut bool, took t
 	}
 	if _, terminal := x.a.stderr.(*output); terminal && isTerminal(x.a.stderr) && !x.a.json {
 		fmt.Fprintf(x.a.stderr, "%s\n", x.a.paint(dim, fmt.Sprintf("%s; %s, %.0f a second", foreign.Shown(what),
-			plural(tokens, "token"), float64(tokens)/took.Seconds())))
+			words.Plural(tokens, "token"), float64(tokens)/took.Seconds())))
 	}
 	return nil
 }

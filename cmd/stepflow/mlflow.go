@@ -12,6 +12,7 @@ import (
 	"stepflow/runtime/apply"
 	"stepflow/runtime/mlflow"
 	"stepflow/runtime/plan"
+	"stepflow/runtime/words"
 )
 
 // tracker returns what shows a run in MLflow, where its variables name a server; nil for nothing.
@@ -74,9 +75,9 @@ func (a *app) tracked(t *mlflow.Tracker, p *plan.Plan, err error) {
 	missing := "Not all of the run is there"
 	switch {
 	case s.Left > 0 && s.Page == "": // it did not say what it has
-		missing = "Up to " + plural(s.Left, "step") + " of the run are not there"
+		missing = "Up to " + words.Plural(s.Left, "step") + " of the run are not there"
 	case s.Left > 0:
-		missing = plural(s.Left, "step") + " of the run are not there"
+		missing = words.Plural(s.Left, "step") + " of the run are not there"
 	}
 	a.warn(fmt.Errorf("MLflow at %s: %w. %s. Its files have everything, and the next apply sends what is missing",
 		s.Server, s.Err, missing))

@@ -7,6 +7,7 @@ import (
 	"stepflow/dsl"
 	"stepflow/runtime/plan"
 	"stepflow/runtime/results"
+	"stepflow/runtime/words"
 )
 
 // fates says how a plan shows what becomes of a block that the configuration no longer has.
@@ -35,15 +36,15 @@ func (v *planView) orphans(p *plan.Plan) {
 
 // held says what folders hold.
 func held(list []results.Holding) string {
-	var words []string
+	var parts []string
 	for _, h := range list {
 		what := dsl.FormatBytes(h.Bytes)
 		if h.Steps > 0 {
-			what = plural(h.Steps, "trained step") + ", " + what
+			what = words.Plural(h.Steps, "trained step") + ", " + what
 		}
-		words = append(words, what+" in "+h.Folder)
+		parts = append(parts, what+" in "+h.Folder)
 	}
-	return strings.Join(words, "; ")
+	return strings.Join(parts, "; ")
 }
 
 // orphanSums counts the blocks that the configuration no longer has, for the last line of a plan; "" for none.

@@ -14,6 +14,7 @@ import (
 	"stepflow/runtime/plan"
 	"stepflow/runtime/saved"
 	"stepflow/runtime/trial"
+	"stepflow/runtime/words"
 )
 
 func validateCommand() command {
@@ -48,9 +49,9 @@ func validateCommand() command {
 				a.line(map[string]any{"format_version": "1.0", "valid": errs == 0, "error_count": errs,
 					"warning_count": warns})
 			} else if errs == 0 {
-				fmt.Fprintf(a.stdout, "The pipeline is valid: %s.\n", plural(len(cfg.Blocks), "block"))
+				fmt.Fprintf(a.stdout, "The pipeline is valid: %s.\n", words.Plural(len(cfg.Blocks), "block"))
 			} else {
-				fmt.Fprintf(a.stderr, "%s.\n", plural(errs, "error"))
+				fmt.Fprintf(a.stderr, "%s.\n", words.Plural(errs, "error"))
 			}
 			if errs > 0 {
 				return exitError

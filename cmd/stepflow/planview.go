@@ -10,6 +10,7 @@ import (
 	"stepflow/dsl/addr"
 	"stepflow/runtime/blocks"
 	"stepflow/runtime/plan"
+	"stepflow/runtime/words"
 	"stepflow/tracing"
 )
 
@@ -138,10 +139,10 @@ func (v *planView) hide(p *plan.Plan) {
 func (v *planView) hidden() {
 	var what []string
 	if n := len(v.unshown); n > 0 {
-		what = append(what, plural(n, "unchanged block"))
+		what = append(what, words.Plural(n, "unchanged block"))
 	}
 	if v.unchanged > 0 {
-		what = append(what, plural(v.unchanged, "unchanged output"))
+		what = append(what, words.Plural(v.unchanged, "unchanged output"))
 	}
 	if len(what) > 0 {
 		v.line("  (%s hidden: plan -verbose shows them)", strings.Join(what, " and "))
@@ -222,7 +223,7 @@ func (v *planView) sums(p *plan.Plan, changes []plan.OutputChange) {
 		fmt.Fprintf(v, ", %d moved", moved)
 	}
 	if removed > 0 {
-		fmt.Fprintf(v, ", %s to remove", plural(removed, "checkpoint"))
+		fmt.Fprintf(v, ", %s to remove", words.Plural(removed, "checkpoint"))
 	}
 	v.WriteString(orphanSums(p))
 	if n := len(p.LeftOut()); n > 0 {
@@ -243,7 +244,7 @@ func (v *planView) sums(p *plan.Plan, changes []plan.OutputChange) {
 	v.machine(p)
 	if t := p.TraceBudget(); t.Steps > 0 && tracing.Asked() {
 		v.line("Traced: %s, one in %d, the first and last of each stage, and slow "+
-			"ones; %d spans, at most %d.", plural(t.Steps, "step"), t.Every, t.Spans, t.MaxSpans)
+			"ones; %d spans, at most %d.", words.Plural(t.Steps, "step"), t.Every, t.Spans, t.MaxSpans)
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"stepflow/runtime/durable"
 	"stepflow/runtime/look"
 	"stepflow/runtime/plan"
+	"stepflow/runtime/words"
 )
 
 func profileCommand() command {
@@ -166,6 +167,6 @@ func (a *app) printProfile(p *look.Profile, top int) {
 		fmt.Fprintf(w, "  %10s  %-12s %s %s\n", dsl.FormatBytes(x.Bytes), x.Kind, x.Name, x.Type)
 	}
 	if n > 0 {
-		fmt.Fprintf(w, "  %10s  in %s; -top N lists more\n", dsl.FormatBytes(rest), plural(n, "smaller tensor"))
+		fmt.Fprintf(w, "  %10s  in %s; -top N lists more\n", dsl.FormatBytes(rest), words.Plural(n, "smaller tensor"))
 	}
 }

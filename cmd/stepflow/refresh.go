@@ -6,6 +6,7 @@ import (
 
 	"stepflow/runtime/apply"
 	"stepflow/runtime/plan"
+	"stepflow/runtime/words"
 )
 
 var driftSymbols = map[plan.DriftKind]struct {
@@ -32,10 +33,10 @@ func (v *planView) drift(p *plan.Plan) {
 	}
 	var what []string
 	if n := len(p.Moves); n > 0 {
-		what = append(what, plural(n, "moved block"))
+		what = append(what, words.Plural(n, "moved block"))
 	}
 	if n := len(p.Drift); n > 0 {
-		what = append(what, plural(n, "difference")+" from the state")
+		what = append(what, words.Plural(n, "difference")+" from the state")
 	}
 	v.line("\n%s. Nothing is run: apply -refresh-only records this, apply runs what it leads to.",
 		strings.Join(what, " and "))

@@ -14,6 +14,7 @@ import (
 	"stepflow/runtime/metrics"
 	"stepflow/runtime/results"
 	"stepflow/runtime/state"
+	"stepflow/runtime/words"
 )
 
 // beside is how many steps are shown before a step, and after it.
@@ -62,7 +63,7 @@ func (a *app) showStep(d *state.Dir, name string, n int) error {
 			end = " skipped, since it is not finite"
 		}
 		fmt.Fprintf(w, "%s%d\t%.4f\t%.4g\t%.3g\t%s\t%s\t%s\t%s\n", mark, s.Step, s.Loss, s.GradNorm, s.LearningRate,
-			count(s.TokensPerSec), brief(s.Seconds), brief(s.DataWait), end)
+			words.Count(s.TokensPerSec), brief(s.Seconds), brief(s.DataWait), end)
 	}
 	return w.Flush()
 }

@@ -11,6 +11,7 @@ import (
 	"stepflow/runtime/results"
 	"stepflow/runtime/state"
 	"stepflow/runtime/state/remote"
+	"stepflow/runtime/words"
 )
 
 // state opens the state of the pipeline that -dir names, for reading.
@@ -152,7 +153,7 @@ func (a *app) checkState(*stateFlags, []string) int {
 	if a.json {
 		a.line(map[string]any{"blocks": len(d.State.Blocks), "sound": true})
 	} else {
-		fmt.Fprintf(a.stdout, "%s, all as recorded.\n", plural(len(d.State.Blocks), "block"))
+		fmt.Fprintf(a.stdout, "%s, all as recorded.\n", words.Plural(len(d.State.Blocks), "block"))
 	}
 	return exitOK
 }
@@ -193,7 +194,7 @@ func (a *app) rebuild(*stateFlags, []string) int {
 		fmt.Fprintf(a.stderr, "%s left out %s\n", a.paint(yellow, "Warning:"), s)
 	}
 	fmt.Fprintf(a.stdout, "The state has %s again. Outputs come back with the next apply.\n",
-		plural(len(d.State.Blocks), "block"))
+		words.Plural(len(d.State.Blocks), "block"))
 	if kept != "" {
 		fmt.Fprintf(a.stdout, "What the state file held is kept in %s.\n", kept)
 	}

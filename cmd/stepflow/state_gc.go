@@ -13,6 +13,7 @@ import (
 	"stepflow/runtime/plan"
 	"stepflow/runtime/results"
 	"stepflow/runtime/state"
+	"stepflow/runtime/words"
 )
 
 // collect deletes the results and checkpoints that no configuration reaches.
@@ -197,5 +198,5 @@ func (a *app) printFreed(waste []results.Holding, away *awayWaste, dryRun bool) 
 		}
 		return
 	}
-	fmt.Fprintf(a.stdout, "%s %s in %s.\n", verb, dsl.FormatBytes(total), plural(len(waste), "folder"))
+	fmt.Fprintf(a.stdout, "%s %s in %s.\n", verb, dsl.FormatBytes(total), words.Plural(len(waste), "folder"))
 }

@@ -48,7 +48,7 @@ func (s *summary) made(p *plan.Plan) (lines []string) {
 	if len(s.ended) == 0 {
 		return nil
 	}
-	text := fmt.Sprintf("Ran %s in %s.", plural(len(s.ended), "block"), words.Duration(time.Since(s.began).Seconds()))
+	text := fmt.Sprintf("Ran %s in %s.", words.Plural(len(s.ended), "block"), words.Duration(time.Since(s.began).Seconds()))
 	lines = append(lines, text+s.peak(p))
 	if losses := s.losses(p); len(losses) > 0 {
 		lines = append(lines, "Loss in nats a token: "+strings.Join(losses, ", ")+".")

@@ -12,7 +12,6 @@ import (
 
 	"stepflow/dsl"
 	"stepflow/foreign"
-	"stepflow/runtime/words"
 )
 
 type color string
@@ -184,15 +183,4 @@ func seenValues(d *hcl.Diagnostic) (out []string) {
 		out = append(out, name+" is "+text)
 	}
 	return out
-}
-
-// count writes a large number with a unit: 1.23M.
-func count(n float64) string { return words.Count(n) }
-
-// plural writes a number of things.
-func plural(n int, thing string) string {
-	if n == 1 {
-		return "1 " + thing
-	}
-	return fmt.Sprintf("%d %ss", n, thing)
 }
