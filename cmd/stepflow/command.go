@@ -355,15 +355,19 @@ func (a *app) fail(err error) int {
 			fmt.Fprintf(a.stderr, "%s %v\n", a.paint(red, "Error:"), e)
 		}
 	}
-	if remedy := fullDisk(err); remedy != "" && a.json {
-		a.problemLine("error", remedy)
-	} else if remedy != "" {
-		fmt.Fprintln(a.stderr, remedy)
+	var more []string
+	if remedy := fullDisk(err); remedy != "" {
+		more = append(more, remedy)
 	}
-	if left != nil && a.json {
-		a.problemLine("error", left.NotRun())
-	} else if left != nil {
-		fmt.Fprintln(a.stderr, left.NotRun())
+	if left != nil {
+		more = append(more, left.NotRun())
+	}
+	for _, text := range more {
+		if a.json {
+			a.problemLine("error", text)
+		} else {
+			fmt.Fprintln(a.stderr, text)
+		}
 	}
 	if errors.Is(err, apply.ErrInterrupted) {
 		return exitInterrupted

@@ -3,7 +3,6 @@ package main
 import (
 	"flag"
 	"fmt"
-	"strconv"
 	"strings"
 
 	"stepflow/dsl"
@@ -105,10 +104,9 @@ func cardsOf(text string) (list []*cardFit, err error) {
 			continue
 		}
 		if names := cuda.Named(word); len(names) > 0 {
-			return nil, fmt.Errorf("-cards: there is no card %q. Did you mean %s?", word, either(names))
+			return nil, fmt.Errorf("-cards: there is no card %q. Did you mean \"%s\"?", word, strings.Join(names, `" or "`))
 		}
-		n, err := dsl.ParseMemory(word)
-		if _, bad := dsl.ParseBytes(word); bad != nil {
+		if _, err := dsl.ParseBytes(word); err != nil {
 			var names []string
 			for _, m := range cuda.Models {
 				names = append(names, m.Name)
@@ -116,6 +114,7 @@ func cardsOf(text string) (list []*cardFit, err error) {
 			return nil, fmt.Errorf("-cards: %q is neither an amount of memory, such as 24GiB, nor one of %s", word,
 				strings.Join(names, ", "))
 		}
+		n, err := dsl.ParseMemory(word)
 		if err != nil {
 			return nil, fmt.Errorf("-cards: %w", err)
 		}
@@ -126,15 +125,6 @@ func cardsOf(text string) (list []*cardFit, err error) {
 		list = append(list, &cardFit{Model: cuda.Model{Name: word, Memory: n}, Usable: true})
 	}
 	return list, nil
-}
-
-// either lists names in quotes, of which one is meant.
-func either(names []string) string {
-	list := make([]string, len(names))
-	for i, n := range names {
-		list[i] = strconv.Quote(n)
-	}
-	return strings.Join(list, " or ")
 }
 
 // cardsText is a table of the cards with a line for each stage.
