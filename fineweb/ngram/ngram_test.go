@@ -260,3 +260,22 @@ func BenchmarkWords(b *testing.B) {
 		})
 	}
 }
+
+// TestBytes: an index takes no more memory than Bytes says, at the moment when its table has just grown too.
+func TestBytes(t *testing.T) {
+	for _, grams := range []int{5000, 1 << 14, 1<<14 + 1, 1 << 16, 1<<16 + 1} {
+		var text strings.Builder
+		for i := range grams + 1 {
+			fmt.Fprintf(&text, "w%d ", i)
+		}
+		x := index(2, text.String())
+		if x.Grams() != grams {
+			t.Fatalf("%d n-grams of %d", x.Grams(), grams)
+		}
+		table := 16*len(x.slots) + 8*len(x.bits)
+		growing := table * 3 / 2 // beside the table of half its size
+		if got, most := int64(growing+4*cap(x.grams)), Bytes(int64(grams)); got > most || 2*got < most {
+			t.Errorf("%d n-grams take %d bytes, Bytes says %d", grams, got, most)
+		}
+	}
+}
