@@ -152,8 +152,8 @@ func (c *chain) made(seeded bool) string {
 // trains reports whether a block is a stage, with its plan.
 func trains(b *Block) bool { return b != nil && b.Stage != nil && b.Stage.Training != nil }
 
-// read reads the attributes of a block and of those that it refers to; a reference is the type of its block. A block to which several paths lead is read
-// once, by the shortest.
+// read reads the attributes of a block and of those that it refers to. An attribute that refers to a block has the block's type
+// as its value. A block to which several paths lead is read once, by the shortest.
 func (c *chain) read(b *Block) {
 	type place struct {
 		block  *Block
@@ -166,22 +166,21 @@ func (c *chain) read(b *Block) {
 		for _, x := range at.block.Attrs {
 			path, value := at.prefix+x[0], plainText(x[1])
 			other := c.referred(value)
-			switch {
-			case other == nil:
+			if other == nil {
 				c.settings[path] = value
-			default:
-				if other.Type != "" {
-					c.settings[path] = other.Type
-				}
-				if !seen[other] {
-					seen[other] = true
-					queue = append(queue, place{other, path + "."})
-				}
+				continue
+			}
+			if other.Type != "" {
+				c.settings[path] = other.Type
+			}
+			if !seen[other] {
+				seen[other] = true
+				queue = append(queue, place{other, path + "."})
 			}
 		}
 	}
 	if _, ok := c.settings[adapterPath]; !ok {
-		c.settings[adapterPath] = "none" // which is a method, too
+		c.settings[adapterPath] = "none" // a method too: stages with and without an adapter are told apart
 	}
 }
 

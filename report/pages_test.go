@@ -15,8 +15,8 @@ import (
 	"stepflow/runtime/program"
 )
 
-// writePage writes a page for the browser's tests, where they ask for it, and returns it. Those run the tests with Page in
-// their names alone.
+// writePage writes a page for the browser's tests, where they ask for it, and returns it. To write pages, tools/report/run.sh
+// runs only the tests with Page in their names.
 func writePage(t *testing.T, name string, p *Page) []byte {
 	t.Helper()
 	if !strings.Contains(t.Name(), "Page") {
@@ -66,7 +66,7 @@ func pageOf(name string, blocks ...*Block) *Page {
 	return NewPage(name, &Run{Name: name, Device: "cpu", Blocks: blocks, Graph: blockLayout(blocks), Costs: costs(blocks)})
 }
 
-// TestMillionStepsPage: the page of a long run is as small as that of a short one, and a spike of one step is in it.
+// TestMillionStepsPage: a long run has as small a page as a short one, and the page shows a spike of a single step.
 func TestMillionStepsPage(t *testing.T) {
 	n := 1_000_000
 	if testing.Short() {

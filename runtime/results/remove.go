@@ -112,7 +112,7 @@ func measure(stateDir string, list []Holding) (err error) {
 	return nil
 }
 
-// isUnfinished reports whether sweeping removes what is at a path in a block's folder.
+// isUnfinished reports whether sweepTemporary removes what is at a path in a block's folder.
 func isUnfinished(path string) bool {
 	whole, leftover := checkpoint.Leftover(path)
 	if leftover && checkpoint.IsReplaced(path) { // it is put back if its successor is not there
