@@ -117,7 +117,7 @@ lint: ## gofmt, vet and staticcheck
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo "run gofmt -w on these files"; exit 1; }
 	go vet ./...
 	go vet -tags noasm ./gpu/cpu
-	GOARCH=arm64 go vet ./gpu/cpu # no other package has files of a processor
+	GOARCH=arm64 go vet ./gpu/cpu # no other package has files for one architecture
 	go tool staticcheck ./...
 	go tool staticcheck -tags noasm ./gpu/cpu
 
