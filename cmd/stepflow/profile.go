@@ -93,13 +93,11 @@ func pickStage(p *plan.Plan, args []string) (*stage.Stage, error) {
 			largest = s
 		}
 	}
-	if len(args) == 1 {
+	switch {
+	case len(args) == 1:
 		if err := oneInstance(args[0], names); err != nil {
 			return nil, err
 		}
-	}
-	switch {
-	case len(args) == 1:
 		return nil, fmt.Errorf("the pipeline has no planned stage %s.%s It has: %s",
 			args[0], dsl.Suggest(args[0], names),
 			strings.Join(names, ", "))

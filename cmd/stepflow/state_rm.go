@@ -8,6 +8,7 @@ import (
 	"stepflow/dsl/addr"
 	"stepflow/runtime/results"
 	"stepflow/runtime/state"
+	"stepflow/runtime/words"
 )
 
 // forget removes blocks from the state, and with -delete their files. It checks all names before it removes the first.
@@ -94,7 +95,7 @@ func covered(all []string, given string) (names []string) {
 // instead names blocks in the state for an address that is not one of them: those that it covers, or one like it.
 func instead(s *state.State, given string) string {
 	if list := covered(s.Names(), given); len(list) > 0 {
-		return " It has " + few(list) + "."
+		return " It has " + words.Few(list) + "."
 	}
 	return dsl.Suggest(given, s.Names())
 }

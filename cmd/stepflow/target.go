@@ -17,6 +17,7 @@ import (
 	"stepflow/runtime/program"
 	"stepflow/runtime/results"
 	"stepflow/runtime/state"
+	"stepflow/runtime/words"
 )
 
 // target is a model to try: a folder, or what a stage of the pipeline has made so far.
@@ -73,7 +74,7 @@ func (a *app) noStage(s *state.State, arg string, where addr.Addr) error {
 			}
 			if b.Addr == where.Block() {
 				if list := covered(s.Names(), b.Addr.String()); where.Key != "" && len(list) > 0 {
-					return fmt.Errorf("%s has not run. Those that have are %s", where, few(list))
+					return fmt.Errorf("%s has not run. Those that have are %s", where, words.Few(list))
 				}
 				return fmt.Errorf("%s has not run: apply trains it", where)
 			}
@@ -92,27 +93,17 @@ func (a *app) noStage(s *state.State, arg string, where addr.Addr) error {
 	return fmt.Errorf("%s is neither a folder nor a stage.%s", foreign.Shown(arg), hint)
 }
 
-// oneInstance is the error for an address that stands for several blocks, or for one by another address: it names them. It is nil
-// if it stands for none of these.
+// oneInstance is the error for an address of a repeated block, or of a module, where the address of one block is wanted. It names the
+// blocks that are meant. For other addresses it is nil.
 func oneInstance(given string, names []string) error {
 	list := covered(names, given)
 	switch what, err := addr.ParseAny(given); {
 	case err != nil || len(list) == 0:
 		return nil
 	case what.IsModule():
-		return fmt.Errorf("%s is a module: name a block of it, such as %s", given, few(list))
+		return fmt.Errorf("%s is a module: name a block of it, such as %s", given, words.Few(list))
 	}
-	return fmt.Errorf("%s is repeated: name one of its instances, %s", given, few(list))
-}
-
-// few lists the first of some addresses, and how many more there are.
-func few(list []string) string {
-	const most = 5
-	shown := strings.Join(list[:min(most, len(list))], ", ")
-	if n := len(list) - most; n > 0 {
-		shown += fmt.Sprintf(" and %d more", n)
-	}
-	return shown
+	return fmt.Errorf("%s is repeated: name one of its instances, %s", given, words.Few(list))
 }
 
 // stageTarget finds the result of a stage, or its latest checkpoint.

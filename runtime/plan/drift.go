@@ -94,7 +94,7 @@ func (p *Plan) dataChanged(a *Action) string {
 	if len(users) == 0 {
 		return ""
 	}
-	return "the files, or how they are read, are no longer those of " + listed(users)
+	return "the files, or how they are read, are no longer those of " + words.Few(users)
 }
 
 // extent writes how many rows and files remote data have.

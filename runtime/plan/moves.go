@@ -10,6 +10,7 @@ import (
 	"stepflow/dsl"
 	"stepflow/dsl/addr"
 	"stepflow/runtime/state"
+	"stepflow/runtime/words"
 )
 
 // The state that a plan is made of has every entry at its address of now. Its files are still where they were: lies
@@ -165,7 +166,7 @@ func (p *Plan) movesLeftOut() hcl.Diagnostics {
 		instead = "Add " + strings.Join(left, " ")
 	}
 	return hcl.Diagnostics{wrongSelection("%s leaves out what has moved: %s. %s, or apply the moves first, without a "+
-		"selection.", p.Select.part(), listed(slices.Compact(list)), instead)}
+		"selection.", p.Select.part(), words.Few(slices.Compact(list)), instead)}
 }
 
 // stillThere reports moved and removed blocks whose instance the configuration still has.

@@ -4,13 +4,13 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/hashicorp/hcl/v2"
 
 	"stepflow/dsl"
 	"stepflow/dsl/addr"
 	"stepflow/runtime/blocks/all"
+	"stepflow/runtime/words"
 )
 
 // selected plans what the selection leaves. Where it names instances, all instances of their blocks are planned first,
@@ -182,21 +182,12 @@ func (p *Plan) partial() hcl.Diagnostics {
 	if len(left) == 0 {
 		return nil
 	}
-	text := fmt.Sprintf("%s leaves out %s. Plan without it to see all that changes.", p.Select.part(), listed(left))
+	text := fmt.Sprintf("%s leaves out %s. Plan without it to see all that changes.", p.Select.part(), words.Few(left))
 	if len(p.waits) > 0 {
 		text += fmt.Sprintf(" %s is not destroyed yet, since a block that is left out may need what it made.",
-			listed(p.waits))
+			words.Few(p.waits))
 	}
 	return hcl.Diagnostics{{Severity: hcl.DiagWarning, Summary: "Partial plan", Detail: text}}
-}
-
-// listed writes the first of many addresses.
-func listed(list []string) string {
-	const shown = 5
-	if len(list) <= shown {
-		return strings.Join(list, ", ")
-	}
-	return fmt.Sprintf("%s and %d more", strings.Join(list[:shown], ", "), len(list)-shown)
 }
 
 // leaveOut leaves a block out. Its own errors are found even so.

@@ -30,6 +30,15 @@ func Plural(n int, thing string) string {
 	return fmt.Sprintf("%d %ss", n, thing)
 }
 
+// Few lists the first of some names, and how many more there are.
+func Few(names []string) string {
+	const most = 5
+	if len(names) <= most {
+		return strings.Join(names, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
+}
+
 // From so many seconds on a time is written in years. A time.Duration holds no more than 292 of them.
 const (
 	year  = 365.25 * 24 * 60 * 60
