@@ -81,7 +81,7 @@ func lowMemory(o options) error {
 		}
 		fmt.Printf("| %s | %s | %.0f | %.2f GiB | %s |\n", r.method, r.who, median(r.rates), median(r.peaks)/(1<<30), before)
 	}
-	fmt.Println("\nNeither the first two steps count, in which GaLore finds its projections, nor reading data and checkpoints.")
+	fmt.Println("\nThe first two steps, in which GaLore finds its projections, are left out, and so is the reading of data and checkpoints.")
 	for i, r := range rows {
 		if r.who != "stepflow" || r.failed != nil {
 			continue

@@ -7,19 +7,19 @@ import (
 	"time"
 )
 
-// Progress tells how far a part of a block has come that may take long, so that nobody thinks that it hangs. Nil tells nobody.
+// Progress tells how far a long part of a block has come, so that nobody thinks that it hangs. A nil Progress does nothing.
 type Progress struct {
 	mu    sync.Mutex
 	done  int
-	now   string // what is being done; "" for nothing worth a word
+	now   string // what is being done; "" if nothing is said of it
 	end   context.CancelFunc
 	ended chan struct{}
 }
 
-// The first word comes soon, and later ones at growing intervals.
+// The first notice comes soon, and later ones at growing intervals.
 const soon, seldom = 10 * time.Second, time.Minute
 
-// Progress begins to tell how far something has come, of so many pieces. It is over with End.
+// Progress begins to tell how many of so many pieces are done, until End.
 func (b *Block) Progress(ctx context.Context, doing string, of int) *Progress {
 	return b.progress(ctx, doing, of, soon)
 }
@@ -72,7 +72,7 @@ func (p *Progress) Done() {
 	p.now = ""
 }
 
-// End ends it. Nothing is told any more.
+// End stops it: no notice comes after End returns.
 func (p *Progress) End() {
 	if p != nil {
 		p.end()
