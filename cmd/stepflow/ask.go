@@ -36,7 +36,8 @@ func (a *app) confirm(p *plan.Plan) error {
 	}
 	instead := "Use -auto-approve to allow it, or another -state-dir (for an export, another path) to keep both"
 	if slices.ContainsFunc(p.Losses(), func(l plan.Loss) bool { return !l.Destroyed }) {
-		instead += ". A stage's steps stay until its new run has ended; to keep them, leave the stage as it was, and go on from it in another"
+		instead += ". A stage's steps stay until its new run has ended; to keep them, leave the stage as it was, and " +
+			"continue from it in a new one"
 	}
 	return a.ask(lost, "run", instead)
 }
