@@ -78,14 +78,14 @@ func (h *Host) String() string {
 // Problem says that the machine has too little memory, and what to do; "" if it has enough. sure says that it has too little
 // in all, rather than beside what others take of it now.
 func (h *Host) Problem() (text string, sure bool) {
-	what := "Lower what the block takes: micro_batch_size, activation_checkpointing, fewer layers at a time"
+	do := "Lower what the block takes: micro_batch_size, activation_checkpointing, fewer layers at a time"
 	if !h.shared || 2*h.Arena < h.Bytes {
-		what = "It goes by the largest tensor and the documents that are read, whatever the batch: run it where there is more"
+		do = "That depends on the largest tensor and on the documents that are read, not on the batch: run it on a machine with more memory"
 	}
 	takes := fmt.Sprintf("%s takes %s of the machine's memory (%s)", h.Address, dsl.FormatBytes(h.Bytes), h.Doing)
 	switch {
 	case h.Total > 0:
-		return fmt.Sprintf("%s, which is %s. %s", takes, dsl.FormatBytes(h.Total), what), h.least > h.Total+h.swap
+		return fmt.Sprintf("%s, which is %s. %s", takes, dsl.FormatBytes(h.Total), do), h.least > h.Total+h.swap
 	case h.Available > 0:
 		return fmt.Sprintf("%s, of which %s are available now: end other programs, or it may be ended by the system", takes,
 			dsl.FormatBytes(h.Available)), false

@@ -8,6 +8,7 @@ import (
 
 	"stepflow/dsl"
 	"stepflow/gpu/cpu"
+	"stepflow/runtime/program"
 )
 
 // plain is a pipeline of one stage and two exports.
@@ -115,6 +116,21 @@ func TestRoomSaysWhatHelps(t *testing.T) {
 		text, sure := (&Disk{Folder: "out", Missing: 1, exactMost: 2, Free: 1, known: true, state: state}).Problem()
 		if !sure || !strings.Contains(text, want) || strings.Contains(text, "keep") != state {
 			t.Errorf("with the state there, %t: %s", state, text)
+		}
+	}
+}
+
+// TestHostMemorySaysWhatHelps: a smaller batch is of no use where the device has its own memory, or takes less than half of what is
+// needed.
+func TestHostMemorySaysWhatHelps(t *testing.T) {
+	for _, c := range []struct {
+		shared bool
+		arena  int64
+		batch  bool
+	}{{true, 80, true}, {true, 40, false}, {false, 80, false}} {
+		text, _ := (&Host{Bytes: 100, Total: 90, Phase: program.Phase{Arena: c.arena}, shared: c.shared}).Problem()
+		if strings.Contains(text, "micro_batch_size") != c.batch || strings.Contains(text, "a machine with more memory") == c.batch {
+			t.Errorf("%+v: %s", c, text)
 		}
 	}
 }
