@@ -55,7 +55,8 @@ func peakOf(caps gpu.Caps, t gpu.DType) string {
 func (w *World) peak(t gpu.DType) float64 {
 	most := w.Peak(t)
 	for name, rate := range w.State.Rates {
-		if most > 0 && strings.HasPrefix(name, peakOf(w.Caps, t)) {
+		threads, ok := strings.CutPrefix(name, peakOf(w.Caps, t)+" ")
+		if most > 0 && ok && strings.Count(threads, " ") == 1 { // "4 threads", and not the rest of a longer name
 			most = max(most, rate)
 		}
 	}
