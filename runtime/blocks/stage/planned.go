@@ -164,7 +164,7 @@ func (q *promise) compareOptimizer(s *Stage, p *blocks.Planned, t *dsl.Decoded, 
 		take := fmt.Sprintf("state_dtype = %s.state_dtype", a.Addr)
 		mine, _ := p.World.Find(ref).Block.(*optimizer.Optimizer)
 		if rule, keeps := mine.Keeping(a.StateDType); keeps && same(rule) {
-			write := fmt.Sprintf("%s in %s (%s)", take, ref, place(p.World.Find(ref).Range))
+			write := fmt.Sprintf("%s in %s (%s)", take, ref, dsl.FileLine(p.World.Find(ref).Range))
 			if ref == a.Optimizer {
 				write = fmt.Sprintf("%s in an optimizer block of the stages' own, which is otherwise like %s", take, ref)
 			}
@@ -280,11 +280,8 @@ func plainly(x float64) string {
 
 // where names the plan with its place.
 func (q *promise) where() string {
-	return fmt.Sprintf("%s (%s)", q.Assumed.Addr, place(q.Assumed.Range))
+	return fmt.Sprintf("%s (%s)", q.Assumed.Addr, dsl.FileLine(q.Assumed.Range))
 }
-
-// place is a file and a line.
-func place(r hcl.Range) string { return fmt.Sprintf("%s:%d", r.Filename, r.Start.Line) }
 
 func orNone(word string) string {
 	if word == "" {
@@ -318,7 +315,7 @@ func (q *promise) warn() string {
 	}
 	var parts []string
 	for _, x := range q.differs {
-		parts = append(parts, fmt.Sprintf("%s is %s there and %s here (%s): write %s", x.attr, x.there, x.here, place(x.at), x.write))
+		parts = append(parts, fmt.Sprintf("%s is %s there and %s here (%s): write %s", x.attr, x.there, x.here, dsl.FileLine(x.at), x.write))
 	}
 	return fmt.Sprintf("the stage is not what %s planned %s for. %s", q.where(), q.size(), strings.Join(parts, "; "))
 }
