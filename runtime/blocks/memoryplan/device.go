@@ -119,16 +119,7 @@ func (x *Device) exports(stages int, known map[string]cty.Value) {
 	known["micro_batch_size"] = list(func(s Stage) cty.Value { return blocks.Number(s.Fit.Micro) })
 	known["activation_checkpointing"] = list(func(s Stage) cty.Value { return cty.StringVal(s.Checkpointing) })
 	known["update"] = list(func(s Stage) cty.Value { return cty.StringVal(s.Update) })
-	known["freeze"] = list(func(s Stage) cty.Value {
-		if len(s.Freeze) == 0 {
-			return cty.ListValEmpty(cty.String)
-		}
-		var words []cty.Value
-		for _, w := range s.Freeze {
-			words = append(words, cty.StringVal(w))
-		}
-		return cty.ListVal(words)
-	})
+	known["freeze"] = list(func(s Stage) cty.Value { return blocks.Strings(s.Freeze) })
 	known["frozen_dtype"] = list(func(s Stage) cty.Value { return orNull(s.FrozenDType) })
 	known["state_dtype"] = orNull(x.StateDType)
 	known["device_bytes"] = list(func(s Stage) cty.Value { return blocks.Number(s.Fit.Bytes) })

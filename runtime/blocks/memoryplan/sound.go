@@ -233,17 +233,12 @@ func soundFreezes(d *dsl.Decoded) (diags hcl.Diagnostics) {
 
 // quoted writes words as in "a", "b" and "c".
 func quoted(list []string) string {
-	text := quotes(list)
-	last := len(text) - 1
-	return strings.Join(text[:last], ", ") + " and " + text[last]
-}
-
-// quotes writes words as "a".
-func quotes(list []string) (quoted []string) {
+	var quotes []string
 	for _, w := range list {
-		quoted = append(quoted, fmt.Sprintf("%q", w))
+		quotes = append(quotes, fmt.Sprintf("%q", w))
 	}
-	return quoted
+	last := len(quotes) - 1
+	return strings.Join(quotes[:last], ", ") + " and " + quotes[last]
 }
 
 // onlyDevice are the attributes that only a plan for a device has.
