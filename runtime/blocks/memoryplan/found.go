@@ -6,6 +6,7 @@ import (
 	"math"
 	"slices"
 
+	"stepflow/ops"
 	"stepflow/runtime/blocks"
 	"stepflow/runtime/program"
 )
@@ -237,11 +238,5 @@ func (f *found) micro() int {
 
 // sizes counts the parameters of a stage, and those that train.
 func sizes(s *program.Stage) (all, trained int64) {
-	for _, p := range s.Params {
-		all += p.Elems()
-	}
-	for _, p := range s.Trainable() {
-		trained += p.Elems()
-	}
-	return all, trained
+	return ops.Count(s.Params, nil), ops.Count(s.Trainable(), nil)
 }

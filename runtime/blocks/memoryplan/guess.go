@@ -1,10 +1,6 @@
 package memoryplan
 
-import (
-	"math"
-
-	"stepflow/ops/growth"
-)
+import "math"
 
 // line is a number of bytes that grows with the layers: some outside them, and some for each new layer and each old one.
 type line struct{ rest, fresh, old float64 }
@@ -208,71 +204,4 @@ func (q *search) leastGuess(at shape) (least int64, err error) {
 		least = min(least, n)
 	}
 	return least, nil
-}
-
-// hopeful splits the layers like largest, with each stage as large as may fit: no split that fits has fewer stages, or more
-// layers after any of so many stages. It is nil if there is none.
-func (q *search) hopeful(limit int64, stages int) (split []int, err error) {
-	layers := q.model.NumHiddenLayers
-	for n := 0; n < layers; {
-		room := q.space(n)
-		if stages > 0 {
-			room = min(room, layers-n-(stages-len(split)-1))
-		}
-		add := 0
-		for lo, hi := 1, room; lo <= hi && err == nil; {
-			mid := lo + (hi-lo)/2
-			var ok bool
-			if ok, err = q.anyMayFit(shape{mid, n}, limit); ok {
-				add, lo = mid, mid+1
-			} else {
-				hi = mid - 1
-			}
-		}
-		if err != nil || add < 1 || stages > 0 && len(split) == stages {
-			return nil, err
-		}
-		split, n = append(split, add), n+add
-	}
-	if stages > 0 && len(split) != stages {
-		return nil, nil
-	}
-	return split, nil
-}
-
-func (q *search) anyMayFit(at shape, limit int64) (bool, error) {
-	for _, i := range q.choices(at.old) {
-		if ok, err := q.mayFit(at, i, limit); ok || err != nil {
-			return ok, err
-		}
-	}
-	return false, nil
-}
-
-// guessSplit splits the layers into so many stages, or any number of them for 0, so that the largest is the smallest by what size says
-// of each. It is nil if there is no such split.
-func (q *search) guessSplit(stages int, size func(shape) (int64, error)) (split []int, peak int64, err error) {
-	known := map[shape]int64{}
-	cost := func(fresh, old int) int64 {
-		at := shape{fresh, old}
-		n, ok := known[at]
-		if !ok {
-			var failed error
-			if n, failed = size(at); failed != nil {
-				err, n = failed, math.MaxInt64
-			}
-			known[at] = n
-		}
-		return n
-	}
-	layers := q.model.NumHiddenLayers
-	if stages == 0 {
-		split, peak, _ = growth.Fewest(layers, 0, cost, q.room)
-		return split, peak, err
-	}
-	split, peak, impossible := growth.Partition(layers, stages, cost, q.room)
-	if impossible != nil {
-		return nil, 0, err
-	}
-	return split, peak, err
 }

@@ -132,9 +132,8 @@ func (q *search) stage(from *program.Stage, fresh int, o option) (*program.Stage
 	if q.spec == nil {
 		return s, nil
 	}
-	var err error
-	s.Peft = q.spec
-	s.Adapters, err = q.spec.Match(s.Params, func(x ops.Param) bool { return s.Frozen[x.ID] })
+	as, err := q.spec.Match(s.Params, func(x ops.Param) bool { return s.Frozen[x.ID] })
+	s.Adapt(q.spec, as)
 	return s, err
 }
 
