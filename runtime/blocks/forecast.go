@@ -46,16 +46,17 @@ func PeakRate(caps gpu.Caps, t gpu.DType) string {
 	return fmt.Sprintf("%s %d threads", peakOf(caps, t), caps.Threads)
 }
 
-// peakOf is what the names of the rates of a device have in common, with however many threads.
+// peakOf is how the names of the rates of a device begin, with any number of threads.
 func peakOf(caps gpu.Caps, t gpu.DType) string {
 	return fmt.Sprintf("peak %s %s", program.Precision(t), caps.Name)
 }
 
-// peak is the highest rate of the device that the state knows of, and a measurement finds.
+// peak returns the highest rate of the device, of those that the state knows of and the measured one; 0 if none can be measured.
 func (w *World) peak(t gpu.DType) float64 {
 	most := w.Peak(t)
 	for name, rate := range w.State.Rates {
-		if most > 0 && strings.HasPrefix(name, peakOf(w.Caps, t)) {
+		threads, is := strings.CutPrefix(name, peakOf(w.Caps, t)+" ")
+		if most > 0 && is && strings.Count(threads, " ") == 1 { // not of a device whose name is longer
 			most = max(most, rate)
 		}
 	}

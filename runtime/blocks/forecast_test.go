@@ -37,7 +37,9 @@ func TestForecastByTheHighestPeak(t *testing.T) {
 			t.Errorf("after %g: %g, want 3e9", rate, got)
 		}
 	}
-	st.Rate(PeakRate(gpu.Caps{Kind: "cpu", Name: "another"}, gpu.F32), 9e9)
+	for _, name := range []string{"another", "one more", "oneself"} {
+		st.Rate(PeakRate(gpu.Caps{Kind: "cpu", Name: name}, gpu.F32), 9e9)
+	}
 	st.Rate(PeakRate(caps, gpu.BF16), 8e9)
 	measured := 1e9
 	w := &World{State: st, Caps: gpu.Caps{Kind: "cpu", Name: "one"}, Peak: func(gpu.DType) float64 { return measured }}
