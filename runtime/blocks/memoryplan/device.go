@@ -32,6 +32,7 @@ type Device struct {
 	Tried      int      `json:"tried_programs"`        // whose size was computed
 	takes      blocks.Forecast
 	rules      []candidate
+	rule       int // the chosen one
 	timed      int // mostTimed, or less
 	scores     map[int]float64
 	left       []blocks.Line // what the block allows and the plan has not, with the reason
@@ -98,7 +99,10 @@ func (m *Split) device(ctx context.Context, p *blocks.Planned, d *dsl.Decoded, t
 	return found.layers(), nil
 }
 
-// exports adds what only a plan for a device decides; null of others.
+// chosen is the optimizer that was chosen.
+func (x *Device) chosen() candidate { return x.rules[x.rule] }
+
+// exports adds what only a plan for a device decides; null for other plans.
 func (x *Device) exports(stages int, known map[string]cty.Value) {
 	if x == nil {
 		for name, t := range map[string]cty.Type{"micro_batch_size": cty.List(cty.Number),
