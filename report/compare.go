@@ -152,8 +152,8 @@ func (c *chain) made(seeded bool) string {
 // trains reports whether a block is a stage, with its plan.
 func trains(b *Block) bool { return b != nil && b.Stage != nil && b.Stage.Training != nil }
 
-// read reads the attributes of a block and of those that it refers to; a reference is the type of its block. A block to which several paths lead is read
-// once, by the shortest.
+// read reads the attributes of a block and of the blocks that it refers to, each block once, by the shortest path. The value of a
+// reference is the type of the block that it names.
 func (c *chain) read(b *Block) {
 	type place struct {
 		block  *Block
