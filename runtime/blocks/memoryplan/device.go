@@ -35,7 +35,7 @@ type Device struct {
 	rule       int // the chosen one
 	timed      int // mostTimed, or less
 	scores     map[int]float64
-	left       []blocks.Line // what the block allows and the plan has not, with the reason
+	left       []blocks.Line // what the block allows and the plan does without, and why
 }
 
 // Stage is a stage of a plan for a device.

@@ -49,8 +49,8 @@ func (x *Device) explain(w *blocks.World, d *dsl.Decoded, f *found) error {
 	return nil
 }
 
-// undo asks of each choice what a stage would take without it: the largest stage, or the largest of those that continue
-// another, whichever saves more.
+// undo computes for each choice what a stage would take without it: the largest stage, or the largest that continues another,
+// whichever saves more.
 func (x *Device) undo(q *search, f *found) error {
 	if n := len(f.stages); n > 1 {
 		whole, err := q.bytes(shape{q.model.NumHiddenLayers, 0})
@@ -89,7 +89,7 @@ func (x *Device) undo(q *search, f *found) error {
 	return nil
 }
 
-// largest lists the largest stage of those that continue another, and that of all.
+// largest lists the largest stage that continues another, and the largest of all.
 func (f *found) largest() (list []int) {
 	later, all := -1, 0
 	for i, s := range f.stages {

@@ -9,7 +9,7 @@ func (l line) at(s shape) float64 {
 	return l.rest + l.fresh*float64(s.fresh) + l.old*float64(s.old)
 }
 
-// samples are the stages that a line is drawn through, first ones and others.
+// samples are the stages that a line is drawn through: for first stages, and for those that continue another.
 var samples = map[bool][3]shape{true: {{1, 0}, {2, 0}, {3, 0}}, false: {{1, 2}, {1, 3}, {2, 3}}}
 
 // draw draws a line through the sizes of samples.
@@ -76,14 +76,14 @@ func (q *search) guess(at shape, option int) (int64, error) {
 // margin is the share of a limit, 1/margin, by which a guess must miss it to be believed.
 const margin = 8
 
-// far reports whether a guess is so much above a limit that the size is.
+// far reports whether a guess is so far above a limit that the size must be above it, too.
 func far(guess, limit int64) bool { return guess > limit && guess-limit > limit/margin }
 
 // believed is the least size that a stage may have by a guess.
 func believed(guess int64) int64 { return guess - guess/(margin+1) }
 
-// above guesses what stages take above their floors. It hardly depends on the optimizer, so that the searches of a plan share a line,
-// and each of them moves it so that it passes through the last size that it has computed.
+// above guesses what stages take above their floors. It hardly depends on the optimizer, so the searches of a plan share a line, and
+// each of them moves it to pass through the last size that it has computed.
 func (q *search) above(key lined) (l line, err error) {
 	if q.model.NumHiddenLayers < leastGuessed {
 		return l, nil
@@ -125,7 +125,7 @@ func (q *search) movedLike(key lined) (float64, error) {
 	return q.moved[key], err
 }
 
-// move notes a size that was computed.
+// move makes the line of an option pass through a size that was computed.
 func (q *search) move(at shape, option int, size int64) error {
 	key := lined{option, at.old == 0}
 	l, ok := q.common.lines[key]
