@@ -28,7 +28,7 @@ const asQuick = 1.01
 // search finds the best plan. It has the fewest stages, or as many as asked for; among the optimizers with which so few are
 // enough, it is the best by the objective, or the first of equals. It is nil if nothing fits.
 //
-// Prospects come in the order of the scores that may be hoped for: once one cannot beat the best score so far, neither can those after
+// Prospects come in the order of what may be hoped for: once one cannot beat the best score so far, neither can those after
 // it.
 func (x *Device) search(stages int) (best *found, err error) {
 	list, err := x.prospects(stages)

@@ -39,7 +39,7 @@ type search struct {
 // shape is a stage: the layers that it adds, and those that it adds them to.
 type shape struct{ fresh, old int }
 
-// common is what the searches of a plan know, each of which has an optimizer of its own.
+// common is what the searches of a plan, one for each optimizer, know together.
 type common struct {
 	spent int            // layers of the programs whose size was asked for
 	lines map[lined]line // of what stages take above their floors

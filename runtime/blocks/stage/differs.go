@@ -90,7 +90,7 @@ func quoted(word string) string {
 	return strconv.Quote(word)
 }
 
-// compareOptimizer compares what the optimizers keep, and of which type they are.
+// compareOptimizer compares the types of the optimizers, and what they keep.
 func (q *promise) compareOptimizer(s *Stage, p *blocks.Planned, t *dsl.Decoded) {
 	a := &q.Assumed
 	ref, _, _ := t.Ref("optimizer")
@@ -193,7 +193,7 @@ func alike(a, b *peft.Spec, s *Stage) bool {
 	return size(a) == size(b) && keeps(a) == keeps(b)
 }
 
-// compareTokens compares the tokens that a plan forecasts for with what its stages train on, the last of which is s.
+// compareTokens compares the tokens that a plan forecasts for with the tokens that its stages train on; s is the last of them.
 func (q *promise) compareTokens(s *Stage, t *dsl.Decoded) {
 	var sum float64
 	for x := s; x != nil; x = x.Before {
