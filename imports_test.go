@@ -46,8 +46,9 @@ var may = map[string]string{
 	"runtime/blocks/evaluate": "dsl dsl/addr tasks runtime/blocks/task ops ops/arch fineweb fineweb/tokenizer gpu runtime/blocks runtime/blocks/data " +
 		"runtime/blocks/model runtime/blocks/stage runtime/blocks/tokenizer runtime/checkpoint " +
 		"runtime/forward runtime/metrics runtime/observe runtime/program runtime/trainstate runtime/words tracing",
-	"runtime/blocks/stage": "chat foreign runtime/durable dsl dsl/addr ops ops/arch ops/growth ops/optim ops/peft fineweb fineweb/tokenizer gpu runtime/blocks " +
-		"runtime/blocks/data runtime/blocks/memoryplan runtime/blocks/model runtime/blocks/optimizer runtime/blocks/peft " +
+	"runtime/blocks/stage": "chat foreign runtime/durable dsl dsl/addr ops ops/arch ops/growth ops/optim ops/peft fineweb " +
+		"fineweb/tokenizer gpu runtime/blocks runtime/blocks/data runtime/blocks/memoryplan runtime/blocks/model " +
+		"runtime/blocks/optimizer runtime/blocks/peft " +
 		"runtime/blocks/task runtime/blocks/tokenizer runtime/checkpoint runtime/compatibility runtime/forward runtime/observe runtime/program " +
 		"runtime/results runtime/state runtime/train runtime/trainstate runtime/words tasks",
 	"runtime/blocks/memoryplan": "dsl dsl/addr gpu ops ops/arch ops/growth ops/optim ops/peft runtime/blocks runtime/blocks/model " +

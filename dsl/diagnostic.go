@@ -28,7 +28,10 @@ func adds(d *hcl.Diagnostic, sentence string) string {
 	return d.Detail + sentence
 }
 
-// place writes where a range starts.
+// FileLine writes where a range starts as FILE:LINE.
+func FileLine(r hcl.Range) string { return fmt.Sprintf("%s:%d", r.Filename, r.Start.Line) }
+
+// place writes where a range starts, with the column.
 func place(r hcl.Range) string {
 	return fmt.Sprintf("%s:%d,%d", r.Filename, r.Start.Line, r.Start.Column)
 }

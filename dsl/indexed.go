@@ -10,14 +10,17 @@ import (
 	"github.com/zclconf/go-cty/cty"
 )
 
-// indexing are the summaries of HCL's errors about a step into a value that does not have it. They do not name the value.
+// indexing lists the summaries of HCL's errors about an element that a value does not have. They do not name the value.
 var indexing = []string{"Attempt to index null value", "Attempt to get attribute from null value", "Invalid index"}
 
-// explainIndex names the value in such errors: why it may be null, and how many elements it has.
+// explainIndex names the value in such errors, and says why it may be null, or how many elements it has.
 func explainIndex(e hcl.Expression, ctx *hcl.EvalContext, diags hcl.Diagnostics) {
 	node, ok := e.(hclsyntax.Node)
+	if !ok {
+		return
+	}
 	for _, d := range diags {
-		if !ok || d.Subject == nil || !slices.Contains(indexing, d.Summary) {
+		if d.Subject == nil || !slices.Contains(indexing, d.Summary) {
 			continue
 		}
 		in := ctx
@@ -25,7 +28,7 @@ func explainIndex(e hcl.Expression, ctx *hcl.EvalContext, diags hcl.Diagnostics)
 			in = d.EvalContext // of a loop
 		}
 		at, v := stepped(node, in, *d.Subject)
-		if at == nil || v.IsMarked() || v == cty.NilVal {
+		if at == nil || v.IsMarked() {
 			continue
 		}
 		name := TraversalText(at)
@@ -38,7 +41,7 @@ func explainIndex(e hcl.Expression, ctx *hcl.EvalContext, diags hcl.Diagnostics)
 	}
 }
 
-// indices says how elements of a list are counted.
+// indices says how many elements a list has, and their indices.
 func indices(n int) string {
 	switch n {
 	case 0:
@@ -49,7 +52,7 @@ func indices(n int) string {
 	return fmt.Sprintf("%d elements, [0] to [%d]", n, n-1)
 }
 
-// stepped finds the reference of which a step is at a place, and the value that it steps into; nil if it is none.
+// stepped finds the reference that is indexed at a place, and its value; nil if there is none.
 func stepped(node hclsyntax.Node, ctx *hcl.EvalContext, place hcl.Range) (at hcl.Traversal, v cty.Value) {
 	_ = hclsyntax.VisitAll(node, func(n hclsyntax.Node) hcl.Diagnostics {
 		switch x := n.(type) {
@@ -76,7 +79,7 @@ func stepped(node hclsyntax.Node, ctx *hcl.EvalContext, place hcl.Range) (at hcl
 	return at, v
 }
 
-// meaning is what the language says of a value that a block offers; "" for other values.
+// meaning returns the description of a value that a block offers, as a sentence; "" for other values.
 func meaning(t hcl.Traversal) string {
 	k := KindOf(t.RootName())
 	last, ok := t[len(t)-1].(hcl.TraverseAttr)

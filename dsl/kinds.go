@@ -44,8 +44,8 @@ var Kinds = []Kind{
 		}},
 	{Name: "peft", Types: []string{"lora", "relora", "sltrain"}, Repeat: true, Lazy: true,
 		Doc: "An adapter, with the names of Hugging Face's PEFT. It sits on frozen projections and is merged when " +
-			"the stage ends; `relora` also merges and restarts on the way. That of `sltrain` takes the place of projections that train: " +
-			"each is the product of two matrices of rank r, and a value at some of its elements. The result has them whole.",
+			"the stage ends; `relora` also merges and restarts on the way. `sltrain` takes the place of projections that train: each " +
+			"is then the product of two matrices of rank r, plus a value at some of its elements. The result has them whole.",
 		Attrs: []Attr{
 			{Name: "r", Type: cty.Number, Whole: true, Min: at(1), Max: at(1 << 16), Required: true, Doc: "Rank."},
 			{Name: "lora_alpha", Type: cty.Number, Above: at(0), Max: at(1e6), Required: true,

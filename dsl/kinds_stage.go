@@ -158,8 +158,8 @@ var stageKind = Kind{Name: "stage", Repeat: true, Runs: true,
 		{Name: "grow", Label: []string{"interpolation", "stack", "copy", "midas", "random", "opt_deus"},
 			Doc: "Adds layers to the model of `from`. `interpolation` puts each new layer between two " +
 				"neighbours; `opt_deus` does so too, and first brings neurons and heads of the lower one into the order of " +
-				"those of the upper one that they are closest to; `copy` doubles a layer in place; `stack` repeats the layers on top; `midas` doubles the " +
-				"block of layers in the middle; `random` puts layers with fresh random weights on top.",
+				"those of the upper one that they are closest to; `copy` doubles a layer in place; `stack` repeats the layers " +
+				"on top; `midas` doubles the block of layers in the middle; `random` puts layers with fresh random weights on top.",
 			Attrs: []Attr{
 				{Name: "layers", Type: cty.Number, Whole: true, Min: at(1), Max: at(maxLayers), Required: true,
 					Doc: "How many to add."},

@@ -25,7 +25,7 @@ func difference(a, b string) string {
 	return fmt.Sprintf(" A name may contain a minus, so a difference needs spaces around it: %s - %s.", a, b)
 }
 
-// subtracted is difference for a name of which no part is known; "" for one without a minus.
+// subtracted is difference for a name none of whose parts is known; "" for a name without a minus.
 func subtracted(given string) string {
 	if a, b, ok := strings.Cut(given, "-"); ok && a != "" && b != "" {
 		return difference(a, b)

@@ -21,10 +21,7 @@ func (m *module) moduleRef(t hcl.Traversal) ([]reference, hcl.Diagnostics) {
 			"module.run.loss.")}
 	}
 	if x == nil {
-		names := slices.Sorted(maps.Keys(m.callOf))
-		a := addr.Addr{Module: m.path, Kind: "module", Name: name}
-		return nil, hcl.Diagnostics{failure(at, "Unknown module", "There is no module %q.%s%s", name, nearest(name, names),
-			m.elsewhere(a))}
+		return refTo(m, t, "module", m.callOf)
 	}
 	all := []reference{{x.all.addr, at}}
 	if x.vague {

@@ -89,7 +89,7 @@ func stepName(t hcl.Traversal, i int) string {
 	return ""
 }
 
-// refTo resolves var.NAME and local.NAME among the names there are.
+// refTo resolves a name such as var.NAME or local.NAME among those there are.
 func refTo[T any](m *module, t hcl.Traversal, kind string, names map[string]T) ([]reference, hcl.Diagnostics) {
 	a := addr.Addr{Module: m.path, Kind: t.RootName(), Name: stepName(t, 1)}
 	if _, ok := names[a.Name]; !ok {

@@ -10,9 +10,9 @@ import (
 	"stepflow/dsl/addr"
 )
 
-// Sources lists the blocks of a kind, or their instances, that an attribute takes values of, also through local values and through
-// inputs and outputs of modules. Of a conditional whose condition is known, it follows the side that is taken. It leaves out
-// instances whose keys a loop gives.
+// Sources lists the blocks of a kind that has no types, or their instances, whose values an attribute uses, directly or through local
+// values and inputs and outputs of modules. Where the condition of a conditional is known, only the side that is taken counts.
+// Instances whose keys a loop gives are left out.
 func (d *Decoded) Sources(attr, kind string) []addr.Addr {
 	e, ok := d.exprs[attr].(hclsyntax.Expression)
 	if !ok || d.in == nil || d.scope == nil {
@@ -37,12 +37,11 @@ func (x *sourceFinder) follow(e hclsyntax.Expression, m *module, ctx *hcl.EvalCo
 	case *hclsyntax.ConditionalExpr:
 		v, diags := e.Condition.Value(ctx)
 		v, _ = v.Unmark()
-		if diags.HasErrors() || v.Type() != cty.Bool || v.IsNull() || !v.IsKnown() {
+		known := !diags.HasErrors() && v.Type() == cty.Bool && v.IsKnown() && !v.IsNull()
+		if !known || v.True() {
 			x.follow(e.TrueResult, m, ctx)
-			x.follow(e.FalseResult, m, ctx)
-		} else if v.True() {
-			x.follow(e.TrueResult, m, ctx)
-		} else {
+		}
+		if !known || v.False() {
 			x.follow(e.FalseResult, m, ctx)
 		}
 	case *hclsyntax.ParenthesesExpr:
@@ -58,8 +57,7 @@ func (x *sourceFinder) follow(e hclsyntax.Expression, m *module, ctx *hcl.EvalCo
 		}
 	case *hclsyntax.IndexExpr:
 		if t, ok := e.Collection.(*hclsyntax.ScopeTraversalExpr); ok && t.Traversal.RootName() == x.kind && len(t.Traversal) == 2 {
-			v, diags := e.Value(ctx)
-			x.add(v, diags)
+			x.add(e.Value(ctx))
 			return
 		}
 		x.follow(e.Collection, m, ctx)
@@ -70,13 +68,13 @@ func (x *sourceFinder) follow(e hclsyntax.Expression, m *module, ctx *hcl.EvalCo
 	}
 }
 
-// name follows what a name stands for.
+// name follows a name to the expression that it stands for.
 func (x *sourceFinder) name(t hcl.Traversal, m *module, ctx *hcl.EvalContext) {
 	switch t.RootName() {
 	case x.kind:
 		n := min(2, len(t))
 		if len(t) > 2 {
-			if _, ok := t[2].(hcl.TraverseIndex); ok {
+			if _, keyed := t[2].(hcl.TraverseIndex); keyed {
 				n = 3
 			}
 		}

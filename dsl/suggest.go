@@ -16,12 +16,10 @@ func Suggest(given string, names []string) string {
 			continue
 		}
 		d := distance(given, n)
-		if d == 2 && len(given) <= short && !strings.HasPrefix(n, given[:1]) {
+		if d >= least || d >= len(given) || d == 2 && len(given) <= short && !strings.HasPrefix(n, given[:1]) {
 			continue
 		}
-		if d < least && d < len(given) {
-			best, least = n, d
-		}
+		best, least = n, d
 	}
 	if best == "" {
 		return ""

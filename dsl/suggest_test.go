@@ -7,9 +7,9 @@ import (
 
 // TestSuggest: a slip of the keyboard is corrected, and another word is not taken for one.
 func TestSuggest(t *testing.T) {
-	names := []string{"adamw", "muon", "scale", "galore", "type", "learning_rate", "inherited", "lora"}
-	for given, want := range map[string]string{"lion": "", "muo": "muon", "laro": "lora", "part": "", "moun": "muon", "tpye": "type", "adam": "adamw",
-		"lerning_rat": "learning_rate", "inhereted": "inherited", "sgd": "", "a": "", "": ""} {
+	names := []string{"adamw", "muon", "scale", "galore", "type", "learning_rate", "inherited", "lora", "lr"}
+	for given, want := range map[string]string{"lion": "", "muo": "muon", "laro": "lora", "part": "", "moun": "muon", "tpye": "type",
+		"adam": "adamw", "lerning_rat": "learning_rate", "inhereted": "inherited", "sgd": "", "a": "", "": ""} {
 		got := Suggest(given, names)
 		if want != "" {
 			want = " Did you mean \"" + want + "\"?"

@@ -80,3 +80,15 @@ func SoundHome(d *dsl.Decoded, name string) hcl.Diagnostics {
 
 // Number returns a number to export.
 func Number[T int | int64 | float64](n T) cty.Value { return cty.NumberFloatVal(float64(n)) }
+
+// Strings returns a list of strings to export.
+func Strings(list []string) cty.Value {
+	if len(list) == 0 {
+		return cty.ListValEmpty(cty.String)
+	}
+	values := make([]cty.Value, len(list))
+	for i, x := range list {
+		values[i] = cty.StringVal(x)
+	}
+	return cty.ListVal(values)
+}

@@ -129,14 +129,7 @@ func ToCty(v any, t cty.Type) (cty.Value, bool) {
 	case string:
 		return cty.StringVal(x), t == cty.String
 	case []string:
-		var list []cty.Value
-		for _, s := range x {
-			list = append(list, cty.StringVal(s))
-		}
-		if len(list) == 0 {
-			return cty.ListValEmpty(cty.String), true
-		}
-		return cty.ListVal(list), true
+		return Strings(x), true
 	case map[string]any:
 		if t != cty.DynamicPseudoType {
 			return cty.NilVal, false

@@ -174,8 +174,8 @@ func (p *Plan) stillThere() (diags hcl.Diagnostics) {
 	check := func(a addr.Addr, at hcl.Range, verb string) {
 		if x := p.Action(a); x != nil {
 			diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: verb + " block still exists",
-				Subject: at.Ptr(), Detail: fmt.Sprintf("%s is declared at %s:%d. Remove that instance, or this block.",
-					a, x.Range.Filename, x.Range.Start.Line)})
+				Subject: at.Ptr(), Detail: fmt.Sprintf("%s is declared at %s. Remove that instance, or this block.",
+					a, dsl.FileLine(x.Range))})
 		}
 	}
 	for _, m := range p.Config.Moved {

@@ -45,13 +45,13 @@ func (e *Evaluation) Phases(int) []blocks.Phase {
 	}
 	list := []blocks.Phase{p}
 	if looks {
-		list = append(list, e.lookingFor(p))
+		list = append(list, e.contamination(p))
 	}
 	return list
 }
 
-// lookingFor is what looking for what was measured in what was trained on takes: the n-grams of the former, and documents.
-func (e *Evaluation) lookingFor(p blocks.Phase) blocks.Phase {
+// contamination is what a search for measured texts in the training data takes: the n-grams of these texts, and documents.
+func (e *Evaluation) contamination(p blocks.Phase) blocks.Phase {
 	p.Doing, p.Heap = "looking for contamination", 0
 	trained := int64(0)
 	for x := e.Stage; x != nil; x = x.Before {

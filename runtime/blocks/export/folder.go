@@ -106,7 +106,7 @@ func (e *Export) Beside(mine *blocks.Planned, all []*blocks.Planned) (_ []string
 		if !ok {
 			continue
 		}
-		place := fmt.Sprintf("%s (%s:%d)", p.Addr, other.at.Filename, other.at.Start.Line)
+		place := fmt.Sprintf("%s (%s)", p.Addr, dsl.FileLine(other.at))
 		switch ours, theirs := e.folder.Real, other.folder.Real; {
 		case sameFolder(ours, theirs):
 			refuse(" and %s write to one folder, %s. Give each its own path.", place, e.Path)

@@ -2,7 +2,6 @@ package memoryplan
 
 import (
 	"cmp"
-	"slices"
 
 	"github.com/hashicorp/hcl/v2"
 
@@ -36,7 +35,7 @@ type Assumed struct {
 	frozen     string // of a plan that is not for a device
 }
 
-// assume notes what the plan takes its stages to have.
+// assume notes what the plan takes all its stages to have.
 func (m *Split) assume(p *blocks.Planned, d *dsl.Decoded) {
 	a := &m.Assumed
 	*a = Assumed{Addr: p.Addr, Range: p.Range, Budget: m.Device == nil, LayersOnly: d.Bool("layers_only"),
@@ -61,12 +60,7 @@ func (m *Split) assume(p *blocks.Planned, d *dsl.Decoded) {
 	}
 }
 
-// chosen is the optimizer that was chosen.
-func (x *Device) chosen() candidate {
-	return x.rules[slices.IndexFunc(x.rules, func(c candidate) bool { return c.optimizer == x.Optimizer && c.stateDType == x.StateDType })]
-}
-
-// Number finds the stage of the plan that has so many layers, of which some are new; -1 if there is none.
+// Number returns the index of the stage that has so many layers, with so many fresh ones among them; -1 if there is none.
 func (m *Split) Number(layers, fresh int) int {
 	for i, n := range m.Layers {
 		if layers -= n; layers == 0 && n == fresh {
@@ -76,7 +70,7 @@ func (m *Split) Number(layers, fresh int) int {
 	return -1
 }
 
-// Bytes are those that the plan says of a stage: of all that it takes, or of its model states.
+// Bytes is what a stage takes by the plan: in all, or its model states if the plan is for them alone.
 func (m *Split) Bytes(i int) int64 {
 	if m.Device != nil {
 		return m.Device.Stages[i].Fit.Bytes

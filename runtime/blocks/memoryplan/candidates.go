@@ -41,24 +41,22 @@ func searches(ctx context.Context, p *blocks.Planned, d *dsl.Decoded, target *mo
 	if base.inference, diags = between(ctx, p, d, target); diags.HasErrors() {
 		return nil, diags
 	}
-	rules, diags := rulesOf(p, d, target)
-	if diags.HasErrors() {
+	if list, diags = candidates(p, d, target); diags.HasErrors() {
 		return nil, diags
 	}
 	if base.options, diags = optionsOf(&base, d); diags.HasErrors() {
 		return nil, diags
 	}
-	for _, r := range rules {
+	for i, c := range list {
 		q := base
-		q.rule = r.rule
+		q.rule = c.rule
 		q.begin()
-		r.search = &q
-		list = append(list, r.candidate)
+		list[i].search = &q
 	}
 	return list, nil
 }
 
-// between is what the tasks between steps need of a program, whatever the tokenizer; nil for none.
+// between returns what the tasks between steps need of a program, whatever the tokenizer; nil if there are none.
 func between(ctx context.Context, p *blocks.Planned, d *dsl.Decoded, target *model.Model) (x *program.Inference, diags hcl.Diagnostics) {
 	for _, e := range d.List("evaluate") {
 		suite, diags := task.NewSuite(ctx, p.World, e, p.See)
@@ -77,17 +75,11 @@ func between(ctx context.Context, p *blocks.Planned, d *dsl.Decoded, target *mod
 	return x, nil
 }
 
-// rule is a candidate with its rule.
-type rule struct {
-	candidate
-	rule optim.Optimizer
-}
-
-// rulesOf are the optimizers that the block allows, each with each type of its moments.
-func rulesOf(p *blocks.Planned, d *dsl.Decoded, target *model.Model) (list []rule, diags hcl.Diagnostics) {
+// candidates lists the optimizers that the block allows, each with each type of its moments. Their searches have only a rule.
+func candidates(p *blocks.Planned, d *dsl.Decoded, target *model.Model) (list []candidate, diags hcl.Diagnostics) {
 	all := target.Declare([]string{"x"})
 	add := func(i int, at *dsl.Decoded, name string, o *optimizer.Optimizer) {
-		own := optim.Optimizer(optimizer.Usual)
+		own := optimizer.Usual
 		if o != nil {
 			own = o.Rule
 		}
@@ -95,9 +87,12 @@ func rulesOf(p *blocks.Planned, d *dsl.Decoded, target *model.Model) (list []rul
 			diags = append(diags, blocks.Problem(at, "optimizer", "Impossible optimizer", err)...)
 			return
 		}
+		with := func(stateDType, name string, rule optim.Optimizer) {
+			list = append(list, candidate{i, stateDType, name, &search{rule: rule}})
+		}
 		types := d.Strs("state_dtypes")
 		if len(types) == 0 {
-			list = append(list, rule{candidate{optimizer: i, name: name}, own})
+			with("", name, own)
 			return
 		}
 		for _, word := range types {
@@ -106,10 +101,10 @@ func rulesOf(p *blocks.Planned, d *dsl.Decoded, target *model.Model) (list []rul
 				x, keeps = o.Keeping(word)
 			}
 			if !keeps {
-				list = append(list, rule{candidate{optimizer: i, name: name}, own})
+				with("", name, own)
 				break
 			}
-			list = append(list, rule{candidate{optimizer: i, stateDType: word, name: fmt.Sprintf("%s with moments in %s", name, word)}, x})
+			with(word, fmt.Sprintf("%s with moments in %s", name, word), x)
 		}
 	}
 	if ref, _, ok := d.Ref("optimizer"); ok {

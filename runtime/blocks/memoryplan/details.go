@@ -2,7 +2,6 @@ package memoryplan
 
 import (
 	"fmt"
-	"strings"
 
 	"stepflow/dsl"
 	"stepflow/runtime/blocks"
@@ -30,7 +29,7 @@ func (m *Split) Details(_, _ bool) (list []blocks.Line) {
 			text += fmt.Sprintf(", %s computed again", words.Plural(s.Fit.Recompute, "layer"))
 		}
 		if len(s.Freeze) > 0 {
-			text += ", freeze = [" + strings.Join(quotes(s.Freeze), ", ") + "]"
+			text += ", freeze = " + dsl.Show(blocks.Strings(s.Freeze))
 		}
 		if s.FrozenDType != "" {
 			text += fmt.Sprintf(", frozen_dtype = %q", s.FrozenDType)

@@ -32,9 +32,10 @@ type Device struct {
 	Tried      int      `json:"tried_programs"`        // whose size was computed
 	takes      blocks.Forecast
 	rules      []candidate
+	rule       int // the chosen one
 	timed      int // mostTimed, or less
 	scores     map[int]float64
-	left       []blocks.Line // what the block allows and the plan has not, with the reason
+	left       []blocks.Line // what the block allows and the plan does without, and why
 }
 
 // Stage is a stage of a plan for a device.
@@ -98,7 +99,10 @@ func (m *Split) device(ctx context.Context, p *blocks.Planned, d *dsl.Decoded, t
 	return found.layers(), nil
 }
 
-// exports adds what only a plan for a device decides; null of others.
+// chosen is the optimizer that was chosen.
+func (x *Device) chosen() candidate { return x.rules[x.rule] }
+
+// exports adds what only a plan for a device decides; null for other plans.
 func (x *Device) exports(stages int, known map[string]cty.Value) {
 	if x == nil {
 		for name, t := range map[string]cty.Type{"micro_batch_size": cty.List(cty.Number),
@@ -119,16 +123,7 @@ func (x *Device) exports(stages int, known map[string]cty.Value) {
 	known["micro_batch_size"] = list(func(s Stage) cty.Value { return blocks.Number(s.Fit.Micro) })
 	known["activation_checkpointing"] = list(func(s Stage) cty.Value { return cty.StringVal(s.Checkpointing) })
 	known["update"] = list(func(s Stage) cty.Value { return cty.StringVal(s.Update) })
-	known["freeze"] = list(func(s Stage) cty.Value {
-		if len(s.Freeze) == 0 {
-			return cty.ListValEmpty(cty.String)
-		}
-		var words []cty.Value
-		for _, w := range s.Freeze {
-			words = append(words, cty.StringVal(w))
-		}
-		return cty.ListVal(words)
-	})
+	known["freeze"] = list(func(s Stage) cty.Value { return blocks.Strings(s.Freeze) })
 	known["frozen_dtype"] = list(func(s Stage) cty.Value { return orNull(s.FrozenDType) })
 	known["state_dtype"] = orNull(x.StateDType)
 	known["device_bytes"] = list(func(s Stage) cty.Value { return blocks.Number(s.Fit.Bytes) })

@@ -18,7 +18,7 @@ import (
 // explain fills in what the stages come to, what each choice saved, and what one more GiB would buy.
 func (x *Device) explain(w *blocks.World, d *dsl.Decoded, f *found) error {
 	by := x.rules[f.rule]
-	x.Optimizer, x.StateDType, x.Gap = by.optimizer, by.stateDType, f.gap
+	x.rule, x.Optimizer, x.StateDType, x.Gap = f.rule, by.optimizer, by.stateDType, f.gap
 	if err := f.compile(w, x.Limit); err != nil {
 		return err
 	}
@@ -49,8 +49,8 @@ func (x *Device) explain(w *blocks.World, d *dsl.Decoded, f *found) error {
 	return nil
 }
 
-// undo asks of each choice what a stage would take without it: the largest stage, or the largest of those that continue
-// another, whichever saves more.
+// undo computes for each choice what a stage would take without it: the largest stage, or the largest that continues another,
+// whichever saves more.
 func (x *Device) undo(q *search, f *found) error {
 	if n := len(f.stages); n > 1 {
 		whole, err := q.bytes(shape{q.model.NumHiddenLayers, 0})
@@ -89,7 +89,7 @@ func (x *Device) undo(q *search, f *found) error {
 	return nil
 }
 
-// largest lists the largest stage of those that continue another, and that of all.
+// largest lists the largest stage that continues another, and the largest of all.
 func (f *found) largest() (list []int) {
 	later, all := -1, 0
 	for i, s := range f.stages {
@@ -154,12 +154,10 @@ func (x *Device) undone(q *search, s chosen) (list []undoing) {
 		if x.Optimizer == first.optimizer {
 			cost = "moments are rounded"
 		}
-		i := slices.IndexFunc(x.rules, func(c candidate) bool { return c.search == q })
-		name := x.rules[i].name
 		if was, ok := x.scores[0]; ok && x.Objective == "time" {
-			cost = fmt.Sprintf("%.3g %% fewer operations; %s", 100*(1-x.scores[i]/was), cost)
+			cost = fmt.Sprintf("%.3g %% fewer operations; %s", 100*(1-x.scores[x.rule]/was), cost)
 		}
-		add(true, "optimizer", name+" in place of "+first.name, cost, func(s *program.Stage) { s.Optimizer = first.rule })
+		add(true, "optimizer", x.chosen().name+" in place of "+first.name, cost, func(s *program.Stage) { s.Optimizer = first.rule })
 	}
 	return list
 }

@@ -6,6 +6,7 @@ import (
 	"math"
 	"slices"
 
+	"stepflow/ops"
 	"stepflow/runtime/blocks"
 	"stepflow/runtime/program"
 )
@@ -20,15 +21,15 @@ type found struct {
 	scores map[int]float64 // by candidate, of those that were searched
 }
 
-// asQuick is by how much more operations a plan with an optimizer that the block names earlier may have: what a few operations
-// save is not worth another optimizer.
+// asQuick is how many times the fewest operations a plan may have if the block names its optimizer earlier: saving a few operations
+// is not worth another optimizer.
 const asQuick = 1.01
 
 // search finds the best plan. It has the fewest stages, or as many as asked for; among the optimizers with which so few are
 // enough, it is the best by the objective, or the first of equals. It is nil if nothing fits.
 //
-// As prospects come in the order of what may be hoped for, none of those that follow one which cannot be better than the best score
-// so far is better than that either.
+// Prospects come in the order of what may be hoped for: once one cannot beat the best score so far, neither can those after
+// it.
 func (x *Device) search(stages int) (best *found, err error) {
 	list, err := x.prospects(stages)
 	if err != nil {
@@ -237,11 +238,5 @@ func (f *found) micro() int {
 
 // sizes counts the parameters of a stage, and those that train.
 func sizes(s *program.Stage) (all, trained int64) {
-	for _, p := range s.Params {
-		all += p.Elems()
-	}
-	for _, p := range s.Trainable() {
-		trained += p.Elems()
-	}
-	return all, trained
+	return ops.Count(s.Params, nil), ops.Count(s.Trainable(), nil)
 }

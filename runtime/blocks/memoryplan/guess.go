@@ -1,10 +1,6 @@
 package memoryplan
 
-import (
-	"math"
-
-	"stepflow/ops/growth"
-)
+import "math"
 
 // line is a number of bytes that grows with the layers: some outside them, and some for each new layer and each old one.
 type line struct{ rest, fresh, old float64 }
@@ -13,7 +9,7 @@ func (l line) at(s shape) float64 {
 	return l.rest + l.fresh*float64(s.fresh) + l.old*float64(s.old)
 }
 
-// samples are the stages that a line is drawn through, first ones and others.
+// samples are the stages that a line is drawn through: for first stages, and for those that continue another.
 var samples = map[bool][3]shape{true: {{1, 0}, {2, 0}, {3, 0}}, false: {{1, 2}, {1, 3}, {2, 3}}}
 
 // draw draws a line through the sizes of samples.
@@ -80,14 +76,14 @@ func (q *search) guess(at shape, option int) (int64, error) {
 // margin is the share of a limit, 1/margin, by which a guess must miss it to be believed.
 const margin = 8
 
-// far reports whether a guess is so much above a limit that the size is.
+// far reports whether a guess is so far above a limit that the size must be above it, too.
 func far(guess, limit int64) bool { return guess > limit && guess-limit > limit/margin }
 
 // believed is the least size that a stage may have by a guess.
 func believed(guess int64) int64 { return guess - guess/(margin+1) }
 
-// above guesses what stages take above their floors. It hardly depends on the optimizer, so that the searches of a plan share a line,
-// and each of them moves it so that it passes through the last size that it has computed.
+// above guesses what stages take above their floors. It hardly depends on the optimizer, so the searches of a plan share a line, and
+// each of them moves it to pass through the last size that it has computed.
 func (q *search) above(key lined) (l line, err error) {
 	if q.model.NumHiddenLayers < leastGuessed {
 		return l, nil
@@ -129,7 +125,7 @@ func (q *search) movedLike(key lined) (float64, error) {
 	return q.moved[key], err
 }
 
-// move notes a size that was computed.
+// move makes the line of an option pass through a size that was computed.
 func (q *search) move(at shape, option int, size int64) error {
 	key := lined{option, at.old == 0}
 	l, ok := q.common.lines[key]
@@ -208,71 +204,4 @@ func (q *search) leastGuess(at shape) (least int64, err error) {
 		least = min(least, n)
 	}
 	return least, nil
-}
-
-// hopeful splits the layers like largest, with each stage as large as may fit: no split that fits has fewer stages, or more
-// layers after any of so many stages. It is nil if there is none.
-func (q *search) hopeful(limit int64, stages int) (split []int, err error) {
-	layers := q.model.NumHiddenLayers
-	for n := 0; n < layers; {
-		room := q.space(n)
-		if stages > 0 {
-			room = min(room, layers-n-(stages-len(split)-1))
-		}
-		add := 0
-		for lo, hi := 1, room; lo <= hi && err == nil; {
-			mid := lo + (hi-lo)/2
-			var ok bool
-			if ok, err = q.anyMayFit(shape{mid, n}, limit); ok {
-				add, lo = mid, mid+1
-			} else {
-				hi = mid - 1
-			}
-		}
-		if err != nil || add < 1 || stages > 0 && len(split) == stages {
-			return nil, err
-		}
-		split, n = append(split, add), n+add
-	}
-	if stages > 0 && len(split) != stages {
-		return nil, nil
-	}
-	return split, nil
-}
-
-func (q *search) anyMayFit(at shape, limit int64) (bool, error) {
-	for _, i := range q.choices(at.old) {
-		if ok, err := q.mayFit(at, i, limit); ok || err != nil {
-			return ok, err
-		}
-	}
-	return false, nil
-}
-
-// guessSplit splits the layers into so many stages, or any number of them for 0, so that the largest is the smallest by what size says
-// of each. It is nil if there is no such split.
-func (q *search) guessSplit(stages int, size func(shape) (int64, error)) (split []int, peak int64, err error) {
-	known := map[shape]int64{}
-	cost := func(fresh, old int) int64 {
-		at := shape{fresh, old}
-		n, ok := known[at]
-		if !ok {
-			var failed error
-			if n, failed = size(at); failed != nil {
-				err, n = failed, math.MaxInt64
-			}
-			known[at] = n
-		}
-		return n
-	}
-	layers := q.model.NumHiddenLayers
-	if stages == 0 {
-		split, peak, _ = growth.Fewest(layers, 0, cost, q.room)
-		return split, peak, err
-	}
-	split, peak, impossible := growth.Partition(layers, stages, cost, q.room)
-	if impossible != nil {
-		return nil, 0, err
-	}
-	return split, peak, err
 }

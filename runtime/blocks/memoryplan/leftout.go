@@ -40,8 +40,8 @@ func numbered(list []int) string {
 	return fmt.Sprintf("%s and %d", text, list[last])
 }
 
-// leaveOut says why the plan has no fused updates, though the block allows them, and which ways to freeze and store weights no stage
-// of it can have.
+// leaveOut notes what the block allows and the plan does without: ways to freeze and store weights that no stage can have, and fused
+// updates, with the reason.
 func (x *Device) leaveOut(q *search, f *found) error {
 	for _, text := range q.dropped {
 		x.left = append(x.left, blocks.Line{About: "left out", Text: text})

@@ -118,7 +118,7 @@ func plan(ctx context.Context, p *blocks.Planned, d *dsl.Decoded) (map[string]ct
 		cost = layersOnly
 	}
 	room := roomOf(d)
-	if diags := stagesOf(d, layers, d.Int("stages")); diags.HasErrors() {
+	if diags := checkStages(d, layers, d.Int("stages")); diags.HasErrors() {
 		return nil, diags
 	}
 	m := &Split{Vanilla: cost(layers, 0), LayersVanilla: layersOnly(layers, 0)}

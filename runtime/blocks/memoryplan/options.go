@@ -57,8 +57,8 @@ func storedOf(d *dsl.Decoded) []string {
 	return []string{cmp.Or(d.Str("frozen_dtype"), "none")}
 }
 
-// optionsOf are the ways in which a stage may freeze, store and update weights, the preferred one first, without those that
-// stages cannot have.
+// optionsOf lists the ways in which a stage may freeze, store and update weights, the preferred one first, without the impossible
+// ones.
 func optionsOf(q *search, d *dsl.Decoded) (list []option, diags hcl.Diagnostics) {
 	stored := storedOf(d)
 	ways := d.Strs("updates")
@@ -86,7 +86,7 @@ func optionsOf(q *search, d *dsl.Decoded) (list []option, diags hcl.Diagnostics)
 	return nil, blocks.Problem(d, attrOf(d), "Impossible stages", q.impossible(option{freezesOf(d)[0], stored[0], ways[0] == "fused"}))
 }
 
-// attrOf is the attribute to blame for stages that cannot be.
+// attrOf names the attribute to blame if no stage is possible.
 func attrOf(d *dsl.Decoded) string {
 	for _, name := range []string{"freezes", "frozen_dtypes", "frozen_dtype", "updates"} {
 		if d.Given(name) {
@@ -107,7 +107,7 @@ func (q *search) refused(frozen string) string {
 	return ""
 }
 
-// impossible returns why no stage can be made in a way; nil if some can.
+// impossible returns why no stage can be made with an option; nil if some can.
 func (q *search) impossible(o option) error {
 	t := program.FrozenDTypes[o.frozen]
 	narrow := t != gpu.InvalidDType && t != q.dtype

@@ -15,8 +15,8 @@ const likely = 3
 // a step as long as its operations. Of a stage that is not settled, only the least length is known. The path that is the shortest
 // by these lengths is settled, which may make it longer, until none is shorter than the best one that is settled, or than enough.
 //
-// least are the operations of the best split. No split has fewer than bound, which is less than the lower one of least and enough only if the search ended early: once all searches
-// have asked for the sizes of programs with most layers.
+// least are the operations of the best split, and no split has fewer than bound. bound is below both least and enough only if the
+// search ended early: once all searches together have asked for the sizes of programs with most layers.
 func (q *search) quickest(limit int64, largest []int, enough float64, most int) (best []int, least, bound float64, err error) {
 	stages := len(largest)
 	best, least = largest, math.Inf(1)

@@ -10,7 +10,7 @@ import (
 	"stepflow/dsl"
 )
 
-// refuse says that nothing fits, what is nearest to it, and what would have to give.
+// refuse says that nothing fits, what comes nearest to it, and what to change.
 func (x *Device) refuse(d *dsl.Decoded) (string, error) {
 	stages := d.Int("stages")
 	layers := x.rules[0].model.NumHiddenLayers
@@ -72,7 +72,7 @@ func (x *Device) nearest(stages int) (best *near, err error) {
 	return best, nil
 }
 
-// remedies lists what the block does not allow yet, and what else makes a plan smaller.
+// remedies says what the block could allow, and what else makes a plan smaller.
 func (x *Device) remedies(d *dsl.Decoded, near *near) string {
 	var ways []string
 	add := func(is bool, format string, args ...any) {
@@ -81,7 +81,7 @@ func (x *Device) remedies(d *dsl.Decoded, near *near) string {
 		}
 	}
 	q := x.rules[0].search
-	staged := len(near.split) > 1 || d.Int("stages") == 0 && !stagesOf(d, q.model.NumHiddenLayers, 2).HasErrors()
+	staged := len(near.split) > 1 || d.Int("stages") == 0 && !checkStages(d, q.model.NumHiddenLayers, 2).HasErrors()
 	add(true, "raise device_memory to %s", dsl.FormatBytes(roundUp(near.peak+x.Memory-x.Limit)))
 	add(d.Int("stages") > 0 && d.Int("stages") < q.model.NumHiddenLayers, "leave stages out")
 	add(!d.Given("updates"), "allow updates = [\"separate\", \"fused\"]")
@@ -98,7 +98,7 @@ func (x *Device) remedies(d *dsl.Decoded, near *near) string {
 	return strings.ToUpper(text[:1]) + text[1:]
 }
 
-// allowsLean reports whether the block allows an optimizer whose states are a small part of those of AdamW.
+// allowsLean reports whether the block allows an optimizer whose states are much smaller than AdamW's.
 func allowsLean(d *dsl.Decoded) bool {
 	for _, x := range append([]*dsl.Decoded{d}, d.List("alternative")...) {
 		if ref, _, ok := x.Ref("optimizer"); ok && slices.Contains([]string{"scale", "apollo_mini", "adafactor"}, ref.Type) {

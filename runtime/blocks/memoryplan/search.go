@@ -39,7 +39,7 @@ type search struct {
 // shape is a stage: the layers that it adds, and those that it adds them to.
 type shape struct{ fresh, old int }
 
-// common is what the searches of a plan know, each of which has an optimizer of its own.
+// common is what the searches of a plan, one for each optimizer, know together.
 type common struct {
 	spent int            // layers of the programs whose size was asked for
 	lines map[lined]line // of what stages take above their floors
@@ -132,9 +132,8 @@ func (q *search) stage(from *program.Stage, fresh int, o option) (*program.Stage
 	if q.spec == nil {
 		return s, nil
 	}
-	var err error
-	s.Peft = q.spec
-	s.Adapters, err = q.spec.Match(s.Params, func(x ops.Param) bool { return s.Frozen[x.ID] })
+	as, err := q.spec.Match(s.Params, func(x ops.Param) bool { return s.Frozen[x.ID] })
+	s.Adapt(q.spec, as)
 	return s, err
 }
 

@@ -2,6 +2,8 @@ package memoryplan
 
 import (
 	"math"
+
+	"stepflow/ops/growth"
 )
 
 // space returns how many layers may be added to old ones, whatever they take.
@@ -68,6 +70,73 @@ func (q *search) largest(limit int64, stages, bound int) (split []int, over int6
 		return nil, over, nil
 	}
 	return split, over, nil
+}
+
+// hopeful splits the layers as largest does, with each stage as large as may fit: no split that fits has fewer stages, or more
+// layers after any of so many stages. It is nil if there is none.
+func (q *search) hopeful(limit int64, stages int) (split []int, err error) {
+	layers := q.model.NumHiddenLayers
+	for n := 0; n < layers; {
+		room := q.space(n)
+		if stages > 0 {
+			room = min(room, layers-n-(stages-len(split)-1))
+		}
+		add := 0
+		for lo, hi := 1, room; lo <= hi && err == nil; {
+			mid := lo + (hi-lo)/2
+			var ok bool
+			if ok, err = q.anyMayFit(shape{mid, n}, limit); ok {
+				add, lo = mid, mid+1
+			} else {
+				hi = mid - 1
+			}
+		}
+		if err != nil || add < 1 || stages > 0 && len(split) == stages {
+			return nil, err
+		}
+		split, n = append(split, add), n+add
+	}
+	if stages > 0 && len(split) != stages {
+		return nil, nil
+	}
+	return split, nil
+}
+
+func (q *search) anyMayFit(at shape, limit int64) (bool, error) {
+	for _, i := range q.choices(at.old) {
+		if ok, err := q.mayFit(at, i, limit); ok || err != nil {
+			return ok, err
+		}
+	}
+	return false, nil
+}
+
+// guessSplit splits the layers into so many stages, or any number of them for 0, so that the largest is as small as possible by size.
+// The split is nil if there is none into so many stages.
+func (q *search) guessSplit(stages int, size func(shape) (int64, error)) (split []int, peak int64, err error) {
+	known := map[shape]int64{}
+	cost := func(fresh, old int) int64 {
+		at := shape{fresh, old}
+		n, ok := known[at]
+		if !ok {
+			var failed error
+			if n, failed = size(at); failed != nil {
+				err, n = failed, math.MaxInt64
+			}
+			known[at] = n
+		}
+		return n
+	}
+	layers := q.model.NumHiddenLayers
+	if stages == 0 {
+		split, peak, _ = growth.Fewest(layers, 0, cost, q.room)
+		return split, peak, err
+	}
+	split, peak, impossible := growth.Partition(layers, stages, cost, q.room)
+	if impossible != nil {
+		return nil, 0, err
+	}
+	return split, peak, err
 }
 
 // smallest returns the least limit within which the layers can be split into as many stages as a given split has, and the split

@@ -25,7 +25,8 @@ func init() {
 	types["adafactor"] = func(d *dsl.Decoded, _ named) optim.Optimizer {
 		return optim.Adafactor{LearningRate: d.Float("learning_rate"), DecayRate: d.Float("decay_rate"),
 			ClipThreshold: d.Float("clip_threshold"), Eps: d.Float("eps"), Beta1: d.Float("beta1"),
-			ScaleParameter: d.Bool("scale_parameter"), RelativeStep: d.Bool("relative_step"), WeightDecay: d.Float("weight_decay"), MaxGradNorm: d.Float("max_grad_norm"),
+			ScaleParameter: d.Bool("scale_parameter"), RelativeStep: d.Bool("relative_step"),
+			WeightDecay: d.Float("weight_decay"), MaxGradNorm: d.Float("max_grad_norm"),
 			BF16StochasticRound: d.Bool("bf16_stochastic_round"), StateDType: d.Str("state_dtype"), NoDecay: d.Strs("no_decay")}
 	}
 }

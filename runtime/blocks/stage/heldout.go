@@ -103,7 +103,7 @@ func shares(w *blocks.World, e *measured, held, trained *data.Data, file string,
 		if y == nil {
 			return x.String()
 		}
-		return fmt.Sprintf("%s (%s:%d)", x, y.Range.Filename, y.Range.Start.Line)
+		return fmt.Sprintf("%s (%s)", x, dsl.FileLine(y.Range))
 	}
 	file = fineweb.Shown(file)
 	if x := w.Find(trained.Addr); x != nil {

@@ -27,7 +27,7 @@ func plan(ctx context.Context, p *blocks.Planned, d *dsl.Decoded) (map[string]ct
 		return nil, diags
 	}
 	diags = append(diags, s.freeze(p, d)...)
-	if !diags.HasErrors() { // else what these need may be missing for that reason alone
+	if !diags.HasErrors() { // otherwise these may fail only because too little is frozen
 		diags = slices.Concat(diags, s.adapt(p, d), s.store(p, d), s.idle(p, d))
 	}
 	diags = append(diags, s.train(p, d)...)

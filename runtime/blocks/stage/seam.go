@@ -5,8 +5,8 @@ import (
 	"stepflow/runtime/train"
 )
 
-// measureStart makes the program that measures the model which the stage starts from, where the stage trains another, and no
-// stage before measures it on the batch that is compared. What takes more memory than the stage is not measured.
+// measureStart makes the program that measures the model that the stage starts from. There is none if the stage trains that model as it
+// is, if the stage before measures it on the same batch, or if measuring would take more memory than training.
 func (s *Stage) measureStart(w *blocks.World) error {
 	if !s.ChangesAtStart() || s.measuredBefore() {
 		return nil
@@ -25,7 +25,7 @@ func (s *Stage) measuredBefore() bool {
 		b.Tune.identity() == s.Tune.identity()
 }
 
-// countMoments counts the parameters whose moments begin again, since what the stage before ends with is of another optimizer.
+// countMoments counts the parameters whose moments begin again, because the stage before ends with those of another optimizer.
 func (s *Stage) countMoments() error {
 	b := s.Before
 	if b == nil {

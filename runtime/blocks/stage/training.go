@@ -40,7 +40,7 @@ func (s *Stage) train(p *blocks.Planned, d *dsl.Decoded) (diags hcl.Diagnostics)
 	s.Optimizer = p.Use(ref).(*optimizer.Optimizer).Rule
 	if o := t.Referred("optimizer"); o != nil && s.DType == gpu.F32 && o.Bool("bf16_stochastic_round") {
 		p.Warn(fmt.Sprintf("bf16_stochastic_round of %s (%s) does nothing in this stage, which trains in fp32: set precision = \"bf16\", or "+
-			"leave it out", ref, place(o.At("bf16_stochastic_round"))))
+			"leave it out", ref, dsl.FileLine(o.At("bf16_stochastic_round"))))
 	}
 	if gs, ok := s.Optimizer.(optim.Groups); ok && gs.Idle(s.Trainable()) {
 		p.Warn(fmt.Sprintf("%s trains no parameter of this stage: its others do, since no projection is trained but by adapters", ref))
