@@ -34,14 +34,7 @@ func BufStreamed(p ops.Param) string {
 // Streamed makes the program of a streamed pass.
 func (p *Programs) Streamed(x Pass) (*gpu.Program, error) {
 	key := asked("streamed %s %v %d %d %t", x.Model.Key(), x.DType, x.Batch, x.Seq, x.Mask)
-	if p.passes[key] == nil {
-		program, err := graph.Compile(streamedGraph(x, p.caps), p.caps)
-		if err != nil {
-			return nil, err
-		}
-		p.passes[key] = program
-	}
-	return p.passes[key], nil
+	return p.once(key, func() *graph.Graph { return streamedGraph(x, p.caps) })
 }
 
 func streamedGraph(p Pass, caps gpu.Caps) *graph.Graph {
