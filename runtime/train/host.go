@@ -26,12 +26,10 @@ func Phases(s *program.Stage, from int) []program.Phase {
 		begin.Doing, takes = "growing", t.growBytes
 	}
 	save := program.Phase{Doing: "saving", Arena: s.Program.ArenaBytes, Held: t.largest()}
-	for _, p := range s.Params {
-		if a := t.adapterOf(p); a != nil && s.Composed[p.ID] {
-			save.Heap = max(save.Heap, composeBytes(*a)+p.Elems()*s.DType.Size())
-			if from == 0 {
-				begin.Heap = max(begin.Heap, t.beginsBytes(p, *a))
-			}
+	for _, a := range s.Composing() {
+		save.Heap = max(save.Heap, composeBytes(a)+a.Target.Elems()*s.DType.Size())
+		if from == 0 {
+			begin.Heap = max(begin.Heap, t.beginsBytes(a))
 		}
 	}
 	for _, p := range s.All() {
@@ -124,8 +122,8 @@ func composeBytes(a peft.Adapter) int64 {
 func partsBytes(a peft.Adapter) int64 { return float * (a.A.Elems() + a.B.Elems() + a.Values.Elems()) }
 
 // beginsBytes is what begins takes of a weight: making it, and then taking it apart, or giving its parts to the device.
-func (t *trainer) beginsBytes(p ops.Param, a peft.Adapter) int64 {
-	s := t.stage
+func (t *trainer) beginsBytes(a peft.Adapter) int64 {
+	s, p := t.stage, a.Target
 	parts := partsBytes(a) + 2*a.PlacesType().Bytes()
 	most := int64(0)
 	for _, x := range []ops.Param{a.A, a.B, a.Values} {

@@ -78,10 +78,7 @@ func (t *trainer) places(a peft.Adapter) ([]int32, error) {
 
 // restorePlaces reads the places of adapters from the file of adapters.
 func (t *trainer) restorePlaces(ad *checkpoint.File) error {
-	if len(t.stage.Composed) == 0 {
-		return nil
-	}
-	for _, a := range t.stage.Adapters {
+	for _, a := range t.stage.Composing() {
 		places, err := ad.Int32(checkpoint.AdapterPrefix + a.Places())
 		if err == nil {
 			err = peft.CheckPlaces(a, places)
@@ -99,10 +96,7 @@ func (t *trainer) restorePlaces(ad *checkpoint.File) error {
 // placesTensors lists the places of adapters as a checkpoint holds them. They could be drawn again, but whoever reads the
 // checkpoint need not know how.
 func (t *trainer) placesTensors() (list []checkpoint.Tensor) {
-	if len(t.stage.Composed) == 0 {
-		return nil
-	}
-	for _, a := range t.stage.Adapters {
+	for _, a := range t.stage.Composing() {
 		list = append(list, t.tensor(checkpoint.AdapterPrefix+a.Places(), program.BufPlaces(a.Target.ID)))
 	}
 	return list
