@@ -31,7 +31,8 @@ func swapIn(root string) int64 {
 		case most >= 0:
 			n = min(n, most)
 		default: // version 1 has a limit for both
-			both, memory := readNumber(filepath.Join(g, "memory.memsw.limit_in_bytes")), readNumber(filepath.Join(g, "memory.limit_in_bytes"))
+			both := readNumber(filepath.Join(g, "memory.memsw.limit_in_bytes"))
+			memory := readNumber(filepath.Join(g, "memory.limit_in_bytes"))
 			if both >= 0 && memory >= 0 {
 				n = min(n, max(0, both-memory))
 			}

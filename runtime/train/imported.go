@@ -158,7 +158,8 @@ func CheckMoments(ctx context.Context, dir string) error {
 			continue
 		}
 		if i := slices.IndexFunc(v, func(y float32) bool { return y < 0 }); i >= 0 {
-			return fmt.Errorf("%s: %s is %g at %s, and is never below 0; %s", opt.Path(), foreign.Shown(x.name), v[i], shape.Place(i), withoutMoments)
+			return fmt.Errorf("%s: %s is %g at %s, and is never below 0; %s", opt.Path(), foreign.Shown(x.name), v[i], shape.Place(i),
+				withoutMoments)
 		}
 	}
 	return nil
