@@ -97,7 +97,8 @@ func TestSLTrainResumes(t *testing.T) {
 		stochastic bool
 	}{{gpu.F32, false}, {gpu.BF16, false}, {gpu.BF16, true}} {
 		all := lowMemory(c.stochastic)
-		all["adamw"] = optim.AdamW{LearningRate: 1e-2, Beta1: 0.9, Beta2: 0.95, Eps: 1e-8, MaxGradNorm: 1, BF16StochasticRound: c.stochastic}
+		all["adamw"] = optim.AdamW{LearningRate: 1e-2, Beta1: 0.9, Beta2: 0.95, Eps: 1e-8, MaxGradNorm: 1,
+			BF16StochasticRound: c.stochastic}
 		for name, o := range all {
 			resumes(t, d, name, 3, 0.05, func() *program.Stage {
 				s := tinyStage()
