@@ -10,8 +10,8 @@ import (
 	"stepflow/ops/graph"
 )
 
-// A streamed pass is a Pass with the weights of one layer at a time in memory. The host runs SegEmbed, then for each layer
-// writes its weights and runs SegLayer, and then SegProbe. The losses are those of the pass, bit for bit.
+// A streamed pass is a Pass with the weights of one layer at a time in memory. The host runs SegEmbed, then writes the weights of
+// each layer and runs its SegLayer, and last SegProbe. The losses have the bits of the pass's.
 const SegEmbed = "embed"
 
 // SegLayer is the segment of a layer.
@@ -20,7 +20,7 @@ func SegLayer(i int) string { return fmt.Sprintf("layer %d", i) }
 // BufHidden is the residual stream between the segments, [batch, seq, hidden].
 const BufHidden = "output/hidden"
 
-// streamedLayer is the id of the layer whose buffers hold the weights of each in turn.
+// streamedLayer is the id of the layer in whose buffers the weights of all layers lie in turn.
 const streamedLayer = "layer"
 
 // BufStreamed is the buffer that a parameter of the model is written to.
