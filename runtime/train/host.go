@@ -121,7 +121,7 @@ func composeBytes(a peft.Adapter) int64 {
 // partsBytes is what the matrices and the values of an adapter take.
 func partsBytes(a peft.Adapter) int64 { return float * (a.A.Elems() + a.B.Elems() + a.Values.Elems()) }
 
-// beginsBytes is what begins takes of a weight: making it, and then taking it apart, or giving its parts to the device.
+// beginsBytes is what begins takes, or what making its weight takes before that.
 func (t *trainer) beginsBytes(a peft.Adapter) int64 {
 	s, p := t.stage, a.Target
 	parts := partsBytes(a) + 2*a.PlacesType().Bytes()
@@ -138,7 +138,7 @@ func (t *trainer) beginsBytes(a peft.Adapter) int64 {
 	return float*p.Elems() + most
 }
 
-// growBytes is what grow takes: making a value, and then setWeight; and takeState, for what is not kept as it is.
+// growBytes is what grow takes: making a value and then setWeight, and takeState for a state that is not kept as it is.
 func (t *trainer) growBytes(p ops.Param) int64 {
 	g := &t.stage.Growth
 	most := max(t.setWeightBytes(p), g.ValueBytes(p))

@@ -113,8 +113,8 @@ func TestSLTrainResumes(t *testing.T) {
 	}
 }
 
-// TestSLTrainBegins: a weight that has values begins as close to them as its rank and places allow, one of that rank as what it
-// was; and a result holds the weights that the stage trained.
+// TestSLTrainBegins: a weight that has values begins as close to them as its rank and places allow, and with the full rank it is
+// what it was; and a result holds the weights that the stage trained.
 func TestSLTrainBegins(t *testing.T) {
 	d := cpuDevice(t, 2)
 	one := tinyStage()
@@ -202,7 +202,7 @@ func TestSLTrainGrows(t *testing.T) {
 	}
 }
 
-// TestSLTrainCannotBegin: a weight that is not finite, or whose parts are not, is an error that names it.
+// TestSLTrainCannotBegin: if a weight or its parts are not finite, the error names it.
 func TestSLTrainCannotBegin(t *testing.T) {
 	s := tinyStage()
 	must(t, s.Continue(tinyStage(), nil))

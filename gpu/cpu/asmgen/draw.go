@@ -39,7 +39,7 @@ func drawerAVX512(w io.Writer) {
 	p("VPERMT2W Z2, Z18, Z0\n\tVMOVDQU64 Z0, (DI)")
 	p("ADDQ $128, SI\n\tADDQ $64, DI\n\tSUBQ $32, CX\n\tJG loop\n\tVZEROUPPER\n\tRET")
 	data(w, "iota", 8, 0, 1, 2, 3, 4, 5, 6, 7)
-	var upper, odd []int // the upper words of 16 numbers in two registers, each with nothing above it; those of 32
+	var upper, odd []int // upper: the upper words of 16 numbers in two registers, each with zeros above it; odd: the upper words of 32
 	for i := range 16 {
 		upper = append(upper, 4*i+3, 0)
 	}
