@@ -21,11 +21,16 @@ type decomposed struct {
 // begins draws the places of an adapter that takes the place of a weight v, and gives it its first values.
 func (t *trainer) begins(ctx context.Context, a peft.Adapter, v []float32) error {
 	places := peft.Draw(a, t.stage.PeftSeed)
-	if err := t.setPlaces(a, places); err != nil {
-		return err
-	}
 	f, err := t.firstParts(ctx, a, v, places)
 	if err != nil {
+		return err
+	}
+	return t.setParts(a, places, f)
+}
+
+// setParts gives an adapter that takes the place of a weight its places and values.
+func (t *trainer) setParts(a peft.Adapter, places []int32, f peft.First) error {
+	if err := t.setPlaces(a, places); err != nil {
 		return err
 	}
 	for _, x := range []struct {
