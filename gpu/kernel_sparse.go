@@ -2,8 +2,8 @@ package gpu
 
 import "fmt"
 
-// sparseKernels add to some elements of a matrix and read them. The elements are known by their numbers, row-major in the columns
-// that count, so that padding does not change them. They are distinct and ascending.
+// sparseKernels add to some elements of a matrix, and read them. An element is given by its number, row-major in the columns that
+// count, so that padding does not change it. Numbers are distinct and ascending.
 var sparseKernels = []Kernel{
 	{
 		Name: "scatter_add",

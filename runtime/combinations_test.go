@@ -30,8 +30,8 @@ import (
 
 var (
 	whole   = flag.Bool("whole", false, "try every combination of the first six axes, not only each pair of choices")
-	trained = flag.Int("trained", 20, "how many combinations to train; more than the default are drawn anew, by -drawn")
-	drawn   = flag.Uint64("drawn", 1, "the seed that draws combinations to train")
+	trained = flag.Int("trained", 20, "how many combinations to train, at least 20; more are drawn at random, with the seed -drawn")
+	drawn   = flag.Uint64("drawn", 1, "the seed for -trained")
 )
 
 // axis is something that a stage chooses. Each choice has what it writes into the stage, and what it is to the table of

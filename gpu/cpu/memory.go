@@ -31,7 +31,8 @@ func swapIn(root string) int64 {
 		case most >= 0:
 			n = min(n, most)
 		default: // version 1 has a limit for both
-			both, memory := readNumber(filepath.Join(g, "memory.memsw.limit_in_bytes")), readNumber(filepath.Join(g, "memory.limit_in_bytes"))
+			both := readNumber(filepath.Join(g, "memory.memsw.limit_in_bytes"))
+			memory := readNumber(filepath.Join(g, "memory.limit_in_bytes"))
 			if both >= 0 && memory >= 0 {
 				n = min(n, max(0, both-memory))
 			}
@@ -40,7 +41,7 @@ func swapIn(root string) int64 {
 	return n
 }
 
-// least lowers a number that is known to a limit; one that is not known becomes the limit.
+// least lowers n to a limit. If n is not known, which is 0, it becomes the limit.
 func least(n *int64, limit int64) {
 	if *n == 0 || limit < *n {
 		*n = limit
@@ -67,7 +68,7 @@ func memoryIn(root string) (total, available int64) {
 		if used := readNumber(filepath.Join(g, "memory.current"), filepath.Join(g, "memory.usage_in_bytes")); limit > 0 && used > 0 {
 			// Files that were not used lately are cached as long as nobody needs their room.
 			stat := filepath.Join(g, "memory.stat")
-			cached := field(stat, "total_inactive_file %d") // version 1: with those of groups below
+			cached := field(stat, "total_inactive_file %d") // version 1: with the files of groups below
 			if cached == 0 {
 				cached = field(stat, "inactive_file %d")
 			}

@@ -53,11 +53,15 @@ func TestSwap(t *testing.T) {
 		files map[string]string
 		want  int64
 	}{
-		"no group":                 {nil, 4 << 30},
-		"no limit":                 {map[string]string{"proc/self/cgroup": "0::/x\n", "sys/fs/cgroup/x/memory.swap.max": "max\n"}, 4 << 30},
-		"none for a group above":   {map[string]string{"proc/self/cgroup": "0::/a/b\n", "sys/fs/cgroup/a/memory.swap.max": "0\n"}, 0},
-		"version 1, as memory":     {map[string]string{"proc/self/cgroup": "3:memory:/x\n", "sys/fs/cgroup/memory/x/memory.limit_in_bytes": "1024\n", "sys/fs/cgroup/memory/x/memory.memsw.limit_in_bytes": "1024\n"}, 0},
-		"version 1, beside memory": {map[string]string{"proc/self/cgroup": "3:memory:/x\n", "sys/fs/cgroup/memory/x/memory.limit_in_bytes": "1024\n", "sys/fs/cgroup/memory/x/memory.memsw.limit_in_bytes": "3072\n"}, 2048},
+		"no group":               {nil, 4 << 30},
+		"no limit":               {map[string]string{"proc/self/cgroup": "0::/x\n", "sys/fs/cgroup/x/memory.swap.max": "max\n"}, 4 << 30},
+		"none for a group above": {map[string]string{"proc/self/cgroup": "0::/a/b\n", "sys/fs/cgroup/a/memory.swap.max": "0\n"}, 0},
+		"version 1, as memory": {map[string]string{"proc/self/cgroup": "3:memory:/x\n",
+			"sys/fs/cgroup/memory/x/memory.limit_in_bytes":       "1024\n",
+			"sys/fs/cgroup/memory/x/memory.memsw.limit_in_bytes": "1024\n"}, 0},
+		"version 1, beside memory": {map[string]string{"proc/self/cgroup": "3:memory:/x\n",
+			"sys/fs/cgroup/memory/x/memory.limit_in_bytes":       "1024\n",
+			"sys/fs/cgroup/memory/x/memory.memsw.limit_in_bytes": "3072\n"}, 2048},
 	} {
 		root := t.TempDir()
 		for path, text := range c.files {

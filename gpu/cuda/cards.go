@@ -47,7 +47,7 @@ func FindModel(name string) (Model, bool) {
 	return Model{}, false
 }
 
-// Named lists the models of which a text is one word of the name, such as 3090.
+// Named lists the models that have a text as a word of their name, such as 3090.
 func Named(text string) (names []string) {
 	for _, m := range Models {
 		if slices.Contains(strings.Fields(strings.ToLower(m.Name)), strings.ToLower(text)) {

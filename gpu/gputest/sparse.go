@@ -2,7 +2,7 @@ package gputest
 
 import "stepflow/gpu"
 
-// sparse lists kernels of some elements of a matrix: few and many, in matrices whose columns all count and in others.
+// sparse lists cases of the kernels for some elements of a matrix: few and many, and where all columns count or only some.
 func sparse() (list []Case) {
 	for _, n := range [][3]int{{1, 1, 1}, {3, 7, 2}, {65, 33, 5}, {130, 64, 3}, {200, 257, 1}} {
 		rows, cols, every := n[0], n[1], n[2]

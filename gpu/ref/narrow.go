@@ -57,7 +57,7 @@ func narrowAdamW(a gpu.Attrs, w, g, m, v, coef, hyper, ow, om, ov mat) {
 	})
 }
 
-// narrowMoments rounds new moments of the gradient times coef into om and ov, and calls f with those of each element before
+// narrowMoments rounds new moments of the gradient times coef into om and ov, and calls f with the moments of each element before
 // rounding. If coef is not finite, they stay as they are.
 func narrowMoments(a gpu.Attrs, g, m, v, coef, hyper, om, ov mat, f func(r, c int, m, v float64)) {
 	om.take(m)

@@ -18,10 +18,10 @@ func init() {
 	}
 }
 
-// place is one of a matrix.
+// place is where an element of a matrix lies.
 type place struct{ row, col int }
 
-// places are those of elements by their numbers.
+// places finds elements of the matrix x by the numbers in at, which count only the first cols columns.
 func places(a gpu.Attrs, x, at mat) (list []place) {
 	cols := a.Counted(x.cols)
 	for _, n := range at.v {

@@ -59,7 +59,7 @@ func (m Model) Loss(g *graph.Graph, weight func(name string) graph.Value, in Inp
 	return m.lossOf(g, weight, m.hidden(g, weight, in, linear), targets, chunk)
 }
 
-// lossOf is the loss where the head reads x.
+// lossOf is the loss of each target, given what the head reads.
 func (m Model) lossOf(g *graph.Graph, weight func(name string) graph.Value, x, targets graph.Value, chunk int) graph.Value {
 	g.At(-1, module(LMHead))
 	return g.Op("linear_cross_entropy", m.head(weight, chunk), x, weight(m.Head()), targets)[0]
@@ -99,7 +99,7 @@ func (m Model) Layer(g *graph.Graph, weight func(name string) graph.Value, in In
 	return l.add(x, l.feedForward, attentionNorm, feedForwardNorm)
 }
 
-// LossAbove is the loss of each target, as of Loss, by the residual stream above the layers.
+// LossAbove is the loss of each target, as in Loss, given the residual stream above the layers.
 func (m Model) LossAbove(g *graph.Graph, weight func(name string) graph.Value, x, targets graph.Value, chunk int) graph.Value {
 	return m.lossOf(g, weight, m.finalNorm(g, weight, x), targets, chunk)
 }

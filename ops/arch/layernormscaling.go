@@ -70,7 +70,8 @@ func (c *Config) plainDepths() {
 	c.LayerNormDepths = nil
 }
 
-// growDepths sets the numbers of layers of a larger model: layers that are kept keep theirs, and new ones get that of their place.
+// growDepths sets the depths of the layers of a larger model: a layer that is kept keeps its depth, and the depth of a new layer is
+// its place.
 func (c *Config) growDepths(small Config, like []int, kept func(i int) bool) {
 	c.LayerNormDepths = nil
 	if !c.LayerNormScaling {

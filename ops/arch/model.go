@@ -206,8 +206,8 @@ func (m Model) WithLayers(n int) Model {
 	return m.Grown(from, func(int) bool { return n <= m.NumHiddenLayers })
 }
 
-// Grown is a model with layers like those of m: layer i is of the kind of layer from[i], or of the kind that belongs to its
-// place if from[i] is -1, and kept reports whether it is that layer itself. It differs from a model with as many layers where an
+// Grown is m with other layers: layer i is of the kind of layer from[i] of m, or of the kind that belongs to its place if from[i]
+// is -1, and kept reports whether it is layer from[i] itself. It differs from a model with as many layers where an
 // architecture decides by a layer's place what it computes: a trained layer goes on computing what it did.
 func (m Model) Grown(from []int, kept func(i int) bool) Model {
 	c := m.Config

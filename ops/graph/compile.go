@@ -86,7 +86,7 @@ func Bytes(g *Graph, caps gpu.Caps) (int64, error) {
 	return arena(g, caps), nil
 }
 
-// Kept is what the buffers of some roles take in the arena of the program that Compile would make.
+// Kept returns the bytes that buffers of the given roles take in the arena of the program that Compile would make.
 func (g *Graph) Kept(caps gpu.Caps, roles ...gpu.Role) (n int64) {
 	for _, l := range g.leaves {
 		if slices.Contains(roles, l.role) {

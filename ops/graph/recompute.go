@@ -28,33 +28,28 @@ func (g *Graph) Recompute(keep func(layer int) bool) {
 	// clone gives the copy of a forward node of a layer, and of what it needs inside the layer.
 	var clone func(n *node, at int) *node
 	clone = func(n *node, at int) *node {
-		if c := clones[n]; c != nil {
-			return c
+		if clones[n] == nil {
+			c := n.again(func(f *node) *node {
+				if mine(f) && f.phase == gpu.Forward && f.layer == n.layer {
+					return clone(f, at)
+				}
+				return nil
+			})
+			clones[n] = c
+			added[at] = append(added[at], c)
 		}
-		c := *n
-		c.phase, c.recomputed = gpu.Backward, true
-		c.in = append([]Value(nil), n.in...)
-		for i, v := range c.in {
-			if o := v.origin(); mine(o.node) && o.node.phase == gpu.Forward && o.node.layer == n.layer {
-				c.in[i] = v.onto(Value{clone(o.node, at), o.out})
-			}
-		}
-		clones[n] = &c
-		added[at] = append(added[at], &c)
-		return &c
+		return clones[n]
 	}
 	for _, n := range g.nodes {
 		if !mine(n) || n.phase != gpu.Backward {
 			continue
 		}
-		in := append([]Value(nil), n.in...)
-		for i, v := range in {
-			o := v.origin()
-			if f := o.node; mine(f) && f.phase == gpu.Forward && f.layer >= 0 && !keep(f.layer) && f.layer == n.layer {
-				in[i] = v.onto(Value{clone(f, first[f.layer]), o.out})
+		n.in = n.reading(func(f *node) *node {
+			if mine(f) && f.phase == gpu.Forward && f.layer >= 0 && !keep(f.layer) && f.layer == n.layer {
+				return clone(f, first[f.layer])
 			}
-		}
-		n.in = in
+			return nil
+		})
 	}
 	nodes := make([]*node, 0, len(g.nodes)+len(clones))
 	for i, n := range g.nodes {

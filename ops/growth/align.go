@@ -71,8 +71,8 @@ func (a *alignment) solve(ctx context.Context, read reader) error {
 	return nil
 }
 
-// bytes returns what solve takes at most, in bytes: the costs of all groups of one kind of parts, both layers' values of a parameter,
-// those of the lower one before they were in order, and a group of each; and assign's lists.
+// bytes returns the bytes that solve takes at most: the costs of all groups of one kind of parts, and beside them the lists of assign
+// or the values of a parameter in both layers, with the lower layer's values before they were in order or a group of each layer's.
 func (a *alignment) bytes() (most int64) {
 	const float, lists = 4, 8 * 8
 	for _, parts := range a.parts {

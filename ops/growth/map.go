@@ -180,8 +180,8 @@ func (t Term) add(v, x []float32, width, rows, cols int) {
 	}
 }
 
-// Solves returns the layer of the smaller model whose parts Value brings into the order of those of the layer above, which may take
-// minutes; ok is false if that is done, or not needed.
+// Solves returns the layer of the smaller model whose parts Value has to put into the order of the parts of the layer above. That may
+// take minutes; ok is false if it is done, or not needed.
 func (m Map) Solves(p ops.Param) (layer int, ok bool) {
 	for _, t := range m.Rules[p.ID].Terms {
 		if t.order != nil && t.order.orders == nil {

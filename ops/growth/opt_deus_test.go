@@ -141,7 +141,8 @@ func TestOptDeusFindsTheOrder(t *testing.T) {
 func TestOptDeusRefuses(t *testing.T) {
 	bad := layers{{"mlp.up_proj.weight": make([]float32, 88)}, {"mlp.up_proj.weight": make([]float32, 88)}}
 	bad[1]["mlp.up_proj.weight"][5] = float32(math.NaN())
-	if _, _, err := grown(t, gqa(), bad, nil); err == nil || !strings.Contains(err.Error(), "the weights of layer 0 or 1 are not finite, or too large to be compared") {
+	const want = "the weights of layer 0 or 1 are not finite, or too large to be compared"
+	if _, _, err := grown(t, gqa(), bad, nil); err == nil || !strings.Contains(err.Error(), want) {
 		t.Error(err)
 	}
 	m := gqa()

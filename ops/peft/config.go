@@ -45,8 +45,8 @@ func (s Spec) Config(as []Adapter) Config {
 	if s.Composes() {
 		kind = typeSLTrain
 	}
-	return Config{PEFTType: kind, Sparsity: s.Sparsity, TaskType: "CAUSAL_LM", R: s.R, Alpha: s.Alpha, UseRSLora: s.UseRSLora, TargetModules: list,
-		Bias: "none"}
+	return Config{PEFTType: kind, TaskType: "CAUSAL_LM", R: s.R, Alpha: s.Alpha, UseRSLora: s.UseRSLora, TargetModules: list,
+		Bias: "none", Sparsity: s.Sparsity}
 }
 
 // Check returns why adapters cannot be added by rank and scale alone; nil if they can.

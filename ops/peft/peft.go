@@ -1,6 +1,6 @@
 // Package peft adds low-rank adapters to frozen projections: LoRA (Hu et al. 2021) and ReLoRA
-// (Lialin et al. 2023), with the names of Hugging Face's PEFT. Those of SLTrain (Han et al. 2024) take the place of projections
-// that are trained.
+// (Lialin et al. 2023), with the names of Hugging Face's PEFT. The adapters of SLTrain (Han et al. 2024) take the place of
+// projections that are trained.
 package peft
 
 import (
@@ -65,12 +65,12 @@ func (s Spec) KeepsRemainders(weights gpu.DType) bool {
 	return s.Method == "relora" && weights == gpu.BF16 && s.MergeRounding == RoundRemainder
 }
 
-// Adapter is the pair of matrices on one projection: y = W x + scale B A x. Those of sltrain have Values besides, and their W
-// is made of all three.
+// Adapter is the pair of matrices on one projection: y = W x + scale B A x. An adapter of sltrain also has Values, and makes W
+// from all three.
 type Adapter struct {
 	Target ops.Param
 	A, B   ops.Param // [r, in], [out, r]
-	Values ops.Param // [n]
+	Values ops.Param // sltrain: [n]
 }
 
 // Module is the name of a projection without ".weight".
@@ -137,7 +137,8 @@ func (s Spec) fits(targets []ops.Param) error {
 	rank := func(p ops.Param) int { return min(p.Shape[0], p.Shape[1]) }
 	p := slices.MinFunc(targets, func(a, b ops.Param) int { return cmp.Compare(rank(a), rank(b)) })
 	if s.R > rank(p) {
-		return fmt.Errorf("rank %d is larger than %s, which is %d x %d: choose r of at most %d", s.R, Module(p), p.Shape[0], p.Shape[1], rank(p))
+		return fmt.Errorf("rank %d is larger than %s, which is %d x %d: choose r of at most %d", s.R, Module(p), p.Shape[0], p.Shape[1],
+			rank(p))
 	}
 	if s.Composes() {
 		return s.fitsPlaces(targets)
@@ -185,8 +186,8 @@ func Params(as []Adapter) (list []ops.Param) {
 	return list
 }
 
-// Hook is the projection with its adapter: y = x Wᵀ + scale (x Aᵀ) Bᵀ, where the product B A is never formed; or, of one that
-// takes the place of its weight, y = x (scale B A + S)ᵀ.
+// Hook is the projection with its adapter: y = x Wᵀ + scale (x Aᵀ) Bᵀ, where the product B A is never formed; or, with an adapter
+// that takes the place of the weight, y = x (scale B A + S)ᵀ.
 func (s Spec) Hook(as []Adapter, weight func(name string) graph.Value) graph.Projection {
 	by := map[string]Adapter{}
 	for _, a := range as {

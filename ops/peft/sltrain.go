@@ -13,37 +13,37 @@ import (
 	"stepflow/ops/graph"
 )
 
-// sltrain is the method that composes weights of a low-rank product and of values at some places, W = scale B A + S (Han et al.
-// 2024, arXiv 2406.02214, eq. 2). The places are drawn once, and never change.
+// sltrain is the method that composes a weight from a low-rank product and from values at some of its elements,
+// W = scale B A + S (Han et al. 2024, arXiv 2406.02214, eq. 2). The places of these elements are drawn once, and never change.
 const sltrain = "sltrain"
 
 // searched is the search for the low-rank part of a weight that has values already, unless Init names another.
 const searched = initPiSSANiter + "4"
 
-// Composes reports whether adapters take the place of their weights, which are trained, instead of being added to frozen ones.
+// Composes reports whether adapters take the place of weights that are trained, instead of being added to frozen ones.
 func (s Spec) Composes() bool { return s.Method == sltrain }
 
-// fitsPlaces is fits for the places of values.
+// fitsPlaces returns why projections are too small, or too large, to have values at some places; nil if they are not.
 func (s Spec) fitsPlaces(targets []ops.Param) error {
-	all := func(p ops.Param) int64 { return gpu.Product(int64(p.Shape[0]), int64(p.Shape[1])) }
-	bySize := func(a, b ops.Param) int { return cmp.Compare(all(a), all(b)) }
-	if p := slices.MaxFunc(targets, bySize); all(p) > math.MaxInt32 {
-		return fmt.Errorf("%s has %d elements, and sltrain numbers them in 32 bits, up to %d", Module(p), all(p), math.MaxInt32)
+	elems := func(p ops.Param) int64 { return gpu.Product(int64(p.Shape[0]), int64(p.Shape[1])) }
+	bySize := func(a, b ops.Param) int { return cmp.Compare(elems(a), elems(b)) }
+	if p := slices.MaxFunc(targets, bySize); elems(p) > math.MaxInt32 {
+		return fmt.Errorf("%s has %d elements, and sltrain numbers them in 32 bits, up to %d", Module(p), elems(p), math.MaxInt32)
 	}
-	if p := slices.MinFunc(targets, bySize); s.values(all(p)) < 1 {
+	if p := slices.MinFunc(targets, bySize); s.values(elems(p)) < 1 {
 		return fmt.Errorf("a sparsity of %g is less than one element of %s, which is %d x %d: choose at least %g", s.Sparsity, Module(p),
-			p.Shape[0], p.Shape[1], s.least(all(p)))
+			p.Shape[0], p.Shape[1], leastSparsity(elems(p)))
 	}
 	return nil
 }
 
-// values is the number of values of a weight of some elements.
-func (s Spec) values(all int64) int { return int(s.Sparsity * float64(all)) }
+// values returns how many values a weight of so many elements has.
+func (s Spec) values(elems int64) int { return int(s.Sparsity * float64(elems)) }
 
-// least is a sparsity that gives a weight of some elements one value, rounded up to two digits.
-func (Spec) least(all int64) float64 {
-	unit := math.Pow(10, math.Floor(math.Log10(1/float64(all)))-1)
-	x, _ := strconv.ParseFloat(fmt.Sprintf("%.2g", math.Ceil(1/float64(all)/unit)*unit), 64)
+// leastSparsity returns the smallest sparsity with which a weight of so many elements has a value, rounded up to two digits.
+func leastSparsity(elems int64) float64 {
+	unit := math.Pow(10, math.Floor(math.Log10(1/float64(elems)))-1)
+	x, _ := strconv.ParseFloat(fmt.Sprintf("%.2g", math.Ceil(1/float64(elems)/unit)*unit), 64)
 	return min(x, 1)
 }
 
@@ -54,13 +54,13 @@ func (s Spec) compose(a *Adapter) {
 		Layer: a.Target.Layer, Kind: ops.KindSparse}
 }
 
-// Places names the numbers of the elements that a.Values is added to.
+// Places is the name of the tensor that holds the numbers of the elements that a.Values is added to.
 func (a Adapter) Places() string { return Module(a.Target) + ".sparse_index" }
 
-// PlacesType is the type of these numbers.
+// PlacesType is the type of that tensor.
 func (a Adapter) PlacesType() gpu.Type { return gpu.Type{Shape: a.Values.Shape, DType: gpu.I32} }
 
-// composed is the weight of an adapter. It is made anew wherever a product reads it, and never kept.
+// composed makes the weight that an adapter takes the place of. Each product that reads the weight makes it again, and none keeps it.
 func (s Spec) composed(g *graph.Graph, a Adapter, weight func(name string) graph.Value) graph.Value {
 	return g.Remade(func() graph.Value {
 		product := g.Op1("matmul", gpu.Attrs{Alpha: s.Scale()}, weight(a.B.Name), weight(a.A.Name))
@@ -68,8 +68,9 @@ func (s Spec) composed(g *graph.Graph, a Adapter, weight func(name string) graph
 	})
 }
 
-// Draw draws the places of an adapter: each set of as many elements is as likely as any other, as in the first of a random
-// permutation of all, without its memory (Knuth, The Art of Computer Programming, vol. 2, 3.4.2, algorithm S). They ascend.
+// Draw draws the places of an adapter, in ascending order. Every set of that many elements is equally likely, as if a random
+// permutation of all elements were cut off, but without the memory for one (Knuth, The Art of Computer Programming, vol. 2, 3.4.2,
+// algorithm S).
 func Draw(a Adapter, seed uint64) []int32 {
 	r := ops.Rand(seed, a.Values.ID+" places")
 	left, list := a.Values.Shape[0], make([]int32, 0, a.Values.Shape[0])
@@ -81,7 +82,7 @@ func Draw(a Adapter, seed uint64) []int32 {
 	return list
 }
 
-// CheckPlaces returns why numbers are not the places of an adapter; nil if they are.
+// CheckPlaces returns why numbers cannot be the places of an adapter; nil if they can.
 func CheckPlaces(a Adapter, list []int32) error {
 	if len(list) != a.Values.Shape[0] {
 		return fmt.Errorf("%s has %d numbers, and %s has %d elements", a.Places(), len(list), a.Values.Name, a.Values.Shape[0])
@@ -102,10 +103,10 @@ func CheckPlaces(a Adapter, list []int32) error {
 // First is what a composed weight begins with.
 type First struct {
 	Down, Up, Values []float32
-	All, Lost        float64 // squares of Frobenius norms: of the weight that was there, and of what is left of it
+	All, Lost        float64 // squares of Frobenius norms: of the weight that was there, and of what its parts leave of it
 }
 
-// Begin returns the first values of an adapter that has no weight to begin with: A and B of LoRA's, and values uniform in
+// Begin returns the first values of an adapter that has no weight to begin with: A and B as in LoRA, and values uniform in
 // ±1/sqrt(in).
 func Begin(a Adapter, seed uint64) First {
 	f := First{Down: Init(a.A, seed, 0), Up: Init(a.B, seed, 0), Values: make([]float32, a.Values.Shape[0])}
@@ -116,13 +117,13 @@ func Begin(a Adapter, seed uint64) First {
 	return f
 }
 
-// turns is how often Decompose finds the two parts of a weight again, each of what the other leaves. Of weights that were such sums,
-// the first parts left 0.26 to 0.47 of the norm, and these turns 0.004 to 0.12.
+// turns is how often Decompose goes over the two parts of a weight again. Of weights that were sums of such parts, the first parts
+// left 0.26 to 0.47 of the norm, and the parts after these turns 0.004 to 0.12.
 const turns = 4
 
-// Decompose returns the first values of an adapter that takes the place of a weight w: a product of its rank and values at the
-// places that are near to w. Each in turn is the best for what the other leaves (Zhou and Tao 2011, GoDec, with places that are
-// given). round rounds values as the device stores them.
+// Decompose returns the first values of an adapter that takes the place of a weight w: a product of its rank, and values at the
+// places, whose sum is close to w. The product and the values are found in turn, each as the best approximation of what the other
+// leaves of w (Zhou and Tao 2011, GoDec, here with given places). round rounds values as the device stores them.
 func (s Spec) Decompose(ctx context.Context, a Adapter, w []float32, places []int32, seed uint64, round func([]float32) []float32) (f First,
 	err error) {
 	f.Values = make([]float32, len(places))
@@ -152,7 +153,7 @@ func (s Spec) Decompose(ctx context.Context, a Adapter, w []float32, places []in
 	return f, nil
 }
 
-// searching is the adapters with a search for singular vectors.
+// searching returns s with a search for singular vectors.
 func (s Spec) searching() Spec {
 	if !s.Principal() {
 		s.Init = searched
@@ -160,13 +161,13 @@ func (s Spec) searching() Spec {
 	return s
 }
 
-// DecomposeBytes returns what Decompose takes beside the weight and what it returns, in bytes.
+// DecomposeBytes returns the bytes that Decompose takes beside the weight and what it returns.
 func (s Spec) DecomposeBytes(a Adapter) int64 {
-	const single = 4 // what one part leaves
+	const single = 4 // of an element of what one part leaves
 	return single*a.Target.Elems() + s.searching().SingularBytes(a.Target.Shape[0], a.Target.Shape[1])
 }
 
-// Compose returns the weight of an adapter, in fp32.
+// Compose returns the weight that an adapter takes the place of, in fp32.
 func (s Spec) Compose(a Adapter, down, up, values []float32, places []int32) []float32 {
 	w := make([]float32, a.Target.Shape.Elems())
 	AddProduct(w, up, down, s.Scale(), a.A.Shape[0], a.Target.Shape[1])

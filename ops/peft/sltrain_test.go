@@ -124,12 +124,14 @@ func TestComposeErrors(t *testing.T) {
 		sparsity float64
 		want     string
 	}{
-		{4, 4, 0.05, "a sparsity of 0.05 is less than one element of model.layers.0.self_attn.q_proj, which is 4 x 4: choose at least 0.063"},
+		{4, 4, 0.05, "a sparsity of 0.05 is less than one element of model.layers.0.self_attn.q_proj, which is 4 x 4: " +
+			"choose at least 0.063"},
 		{1, 1, 0.9, "choose at least 1"},
 		{30, 10, 0.0033, "choose at least 0.0034"},
 		{1 << 16, 1 << 16, 0.05, "4294967296 elements, and sltrain numbers them in 32 bits"},
 	} {
-		if _, _, err := composing(c.out, c.in, Spec{R: 1, Alpha: 1, Sparsity: c.sparsity}); err == nil || !strings.Contains(err.Error(), c.want) {
+		_, _, err := composing(c.out, c.in, Spec{R: 1, Alpha: 1, Sparsity: c.sparsity})
+		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%d x %d: %v", c.out, c.in, err)
 		}
 	}
@@ -138,7 +140,7 @@ func TestComposeErrors(t *testing.T) {
 // TestLeastSparsity: the sparsity that an error advises is enough, for weights of any size.
 func TestLeastSparsity(t *testing.T) {
 	for all := int64(2); all < 1<<31; all += 1 + all/7 {
-		least := Spec{}.least(all)
+		least := leastSparsity(all)
 		if n := (Spec{Sparsity: least}).values(all); n < 1 || least > 1.2/float64(all) {
 			t.Errorf("%d values at %g of %d elements", n, least, all)
 		}

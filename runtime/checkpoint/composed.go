@@ -7,20 +7,13 @@ import (
 	"stepflow/gpu"
 )
 
-// Suffixes of the tensors of an adapter that takes the place of a weight.
-const (
-	suffixDown   = ".lora_A.weight"
-	suffixUp     = ".lora_B.weight"
-	suffixValues = ".sparse_value"
-)
-
-// AddComposed adds to the tensors of a folder the weights that adapters beside it take the place of, as zeros: the adapters are
-// the caller's to add.
+// AddComposed adds to the tensors of a folder the weights that adapters beside them take the place of, as zeros, to which the caller
+// adds the adapters.
 func (d *Folder) AddComposed(adapters *File) {
 	for _, name := range adapters.Names() {
-		module, ok := strings.CutSuffix(name, suffixValues)
-		down, _ := adapters.Shape(module + suffixDown)
-		up, _ := adapters.Shape(module + suffixUp)
+		module, ok := strings.CutSuffix(name, AdapterValues)
+		down, _ := adapters.Shape(module + AdapterDown)
+		up, _ := adapters.Shape(module + AdapterUp)
 		weight := strings.TrimPrefix(module, AdapterPrefix) + ".weight"
 		if !ok || len(down) != 2 || len(up) != 2 || d.tensor[weight] != nil {
 			continue
@@ -28,7 +21,7 @@ func (d *Folder) AddComposed(adapters *File) {
 		if d.zeros == nil {
 			d.zeros = map[string]zero{}
 		}
-		d.zeros[weight] = zero{gpu.Shape{up[0], down[1]}, adapters.DType(module + suffixDown)}
+		d.zeros[weight] = zero{gpu.Shape{up[0], down[1]}, adapters.DType(module + AdapterDown)}
 	}
 }
 

@@ -152,18 +152,9 @@ func (d *Folder) Has(name string) bool { return d.DType(name) != "" }
 
 // Names lists the tensors, sorted.
 func (d *Folder) Names() []string {
-	return slices.Sorted(func(yield func(string) bool) {
-		for name := range d.tensor {
-			if !yield(name) {
-				return
-			}
-		}
-		for name := range d.zeros {
-			if !yield(name) {
-				return
-			}
-		}
-	})
+	names := slices.AppendSeq(slices.Collect(maps.Keys(d.tensor)), maps.Keys(d.zeros))
+	slices.Sort(names)
+	return names
 }
 
 // DType is the format's name of a tensor's element type, such as "BF16"; empty if there is no such tensor.
@@ -219,14 +210,13 @@ func (d *Folder) Shape(name string) (gpu.Shape, bool) {
 
 // Float32 reads a tensor.
 func (d *Folder) Float32(name string) ([]float32, error) {
-	f := d.tensor[name]
+	if f := d.tensor[name]; f != nil {
+		return f.Float32(name)
+	}
 	if z, ok := d.zeros[name]; ok {
 		return make([]float32, z.shape.Elems()), nil
 	}
-	if f == nil {
-		return nil, fmt.Errorf("the checkpoint has no tensor %s", name)
-	}
-	return f.Float32(name)
+	return nil, fmt.Errorf("the checkpoint has no tensor %s", name)
 }
 
 // Close closes all files.

@@ -26,3 +26,11 @@ func AdaptersIn(apart bool) string {
 
 // AdapterPrefix starts the names of tensors in an adapter file of PEFT.
 const AdapterPrefix = "base_model.model."
+
+// What the names of an adapter's tensors end with, after the name of its module.
+const (
+	AdapterDown   = ".lora_A.weight"
+	AdapterUp     = ".lora_B.weight"
+	AdapterValues = ".sparse_value" // of SLTrain
+	AdapterPlaces = ".sparse_index" // of SLTrain
+)

@@ -66,26 +66,26 @@ func (a *Adapter) Close() error {
 	return a.file.Close()
 }
 
-// Merge adds the product of the adapter of a weight to its elements v, which begin with element from: W + scale B A.
+// Merge adds the adapter of a weight to its elements v, which begin with element from: W + scale B A, and values at some places.
 func (a *Adapter) Merge(name string, shape gpu.Shape, from int, v []float32) error {
 	module, ok := strings.CutSuffix(name, ".weight")
 	if a == nil || !ok || len(v) == 0 {
 		return nil
 	}
 	at := checkpoint.AdapterPrefix + module
-	down, there := a.file.Shape(at + ".lora_A.weight")
+	down, there := a.file.Shape(at + checkpoint.AdapterDown)
 	if !there {
 		return nil
 	}
-	up, _ := a.file.Shape(at + ".lora_B.weight")
+	up, _ := a.file.Shape(at + checkpoint.AdapterUp)
 	if len(down) != 2 || len(up) != 2 || len(shape) != 2 || down[0] != up[1] || up[0] != shape[0] || down[1] != shape[1] {
 		return fmt.Errorf("the adapter of %s has matrices of %v and %v, which do not make %v", foreign.Shown(name), down, up, shape)
 	}
-	x, err := a.file.Float32(at + ".lora_A.weight")
+	x, err := a.file.Float32(at + checkpoint.AdapterDown)
 	if err != nil {
 		return err
 	}
-	y, err := a.file.Float32(at + ".lora_B.weight")
+	y, err := a.file.Float32(at + checkpoint.AdapterUp)
 	if err != nil {
 		return err
 	}
@@ -105,18 +105,18 @@ func (a *Adapter) Merge(name string, shape gpu.Shape, from int, v []float32) err
 	return nil
 }
 
-// addValues adds the values at some places of a weight.
+// addValues adds the values of the adapter named at to elements v of its weight, which begin with element from.
 func (a *Adapter) addValues(at string, shape gpu.Shape, from int, v []float32) error {
-	values, err := a.file.Float32(at + ".sparse_value")
+	values, err := a.file.Float32(at + checkpoint.AdapterValues)
 	if err != nil {
 		return err
 	}
-	places, err := a.file.Int32(at + ".sparse_index")
+	places, err := a.file.Int32(at + checkpoint.AdapterPlaces)
 	if err != nil {
 		return err
 	}
 	x := peft.Adapter{Target: ops.Param{Name: strings.TrimPrefix(at, checkpoint.AdapterPrefix) + ".weight", Shape: shape},
-		Values: ops.Param{Name: at + ".sparse_value", Shape: gpu.Shape{len(values)}}}
+		Values: ops.Param{Name: at + checkpoint.AdapterValues, Shape: gpu.Shape{len(values)}}}
 	if err := peft.CheckPlaces(x, places); err != nil {
 		return err
 	}

@@ -107,14 +107,12 @@ func (f *Figures) count(s *Stage) {
 			}
 		}
 	}
-	if len(s.Composed) > 0 {
-		for _, a := range s.Adapters {
-			f.Composed += a.Target.Elems()
-			n := a.PlacesType().Bytes()
-			f.PaperStates, f.CheckpointSize = f.PaperStates+n, f.CheckpointSize+n
-			if ops.InLayers(a.Target) {
-				f.LayerStates += n
-			}
+	for _, a := range s.Composing() {
+		f.Composed += a.Target.Elems()
+		n := a.PlacesType().Bytes()
+		f.PaperStates, f.CheckpointSize = f.PaperStates+n, f.CheckpointSize+n
+		if ops.InLayers(a.Target) {
+			f.LayerStates += n
 		}
 	}
 	if s.KeepsRemainders() {

@@ -160,8 +160,13 @@ func (p *Programs) Vanilla(s *Stage, full arch.Model, checkpointing string) (*Fi
 // Pass makes the program of a forward pass.
 func (p *Programs) Pass(x Pass) (*gpu.Program, error) {
 	key := asked("%s %#v %v %d %d %t %t", x.Model.Key(), x.Params, x.DType, x.Batch, x.Seq, x.Mask, x.Logits)
+	return p.once(key, func() *graph.Graph { return passGraph(x, p.caps) })
+}
+
+// once compiles a graph, unless the program of its key is there already.
+func (p *Programs) once(key string, build func() *graph.Graph) (*gpu.Program, error) {
 	if p.passes[key] == nil {
-		program, err := graph.Compile(passGraph(x, p.caps), p.caps)
+		program, err := graph.Compile(build(), p.caps)
 		if err != nil {
 			return nil, err
 		}

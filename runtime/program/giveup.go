@@ -267,26 +267,26 @@ func (p *Programs) possible(s *Stage) (bool, error) {
 	if !s.SumsInF32 {
 		return p.chunked(s)
 	}
-	s.Chunk = min(leastChunk, ChunkRows(p.caps, s.Micro*s.Seq, s.Model.VocabSize)) // fewer rows never take more
+	return p.fitsIn(s, min(leastChunk, ChunkRows(p.caps, s.Micro*s.Seq, s.Model.VocabSize))) // fewer rows never take more
+}
+
+// fitsIn sets how many rows of logits are in memory at a time, and reports whether the stage then fits.
+func (p *Programs) fitsIn(s *Stage, chunk int) (bool, error) {
+	s.Chunk = chunk
 	n, err := p.Bytes(s)
 	return err == nil && n <= p.caps.Memory, err
 }
 
 // chunked sets as many rows of logits as help and fit, the least where none fit, and reports whether they do.
 func (p *Programs) chunked(s *Stage) (bool, error) {
-	fits := func(chunk int) (bool, error) {
-		s.Chunk = chunk
-		n, err := p.Bytes(s)
-		return err == nil && n <= p.caps.Memory, err
-	}
 	most := ChunkRows(p.caps, s.Micro*s.Seq, s.Model.VocabSize)
 	if s.SumsInF32 && most > leastChunk { // then fewer rows never take more, and most that do not fit are known at once
-		if ok, err := fits(leastChunk); err != nil || !ok {
+		if ok, err := p.fitsIn(s, leastChunk); err != nil || !ok {
 			return false, err
 		}
 	}
 	for chunk := most; ; chunk = max(leastChunk, chunk/2) {
-		if ok, err := fits(chunk); err != nil || ok || chunk <= leastChunk {
+		if ok, err := p.fitsIn(s, chunk); err != nil || ok || chunk <= leastChunk {
 			return ok, err
 		}
 	}

@@ -177,14 +177,7 @@ func (x *Inference) least(s *Stage) *Inference {
 // inference compiles the program of x.
 func (p *Programs) inference(x *Inference) (*gpu.Program, error) {
 	key := asked("%s %s %#v %v", x.key(), x.Model.Key(), x.Params, x.DType)
-	if p.passes[key] == nil {
-		program, err := graph.Compile(inferenceGraph(x, p.caps), p.caps)
-		if err != nil {
-			return nil, err
-		}
-		p.passes[key] = program
-	}
-	return p.passes[key], nil
+	return p.once(key, func() *graph.Graph { return inferenceGraph(x, p.caps) })
 }
 
 // addInference adds to the program of a stage what scores and continues texts with its weights, adapters and all, as they are

@@ -198,10 +198,8 @@ func (b *stageBuilder) declare() {
 	if len(s.Adapters) > 0 {
 		b.linear = s.Peft.Hook(s.Adapters, b.weight)
 	}
-	if len(s.Composed) > 0 {
-		for _, a := range s.Adapters {
-			b.byName[a.Places()] = b.g.Leaf(BufPlaces(a.Target.ID), gpu.RoleAdapter, a.PlacesType())
-		}
+	for _, a := range s.Composing() {
+		b.byName[a.Places()] = b.g.Leaf(BufPlaces(a.Target.ID), gpu.RoleAdapter, a.PlacesType())
 	}
 	b.declareSlots()
 	b.declareMerges()

@@ -79,6 +79,14 @@ func (s *Stage) Adapt(spec *peft.Spec, as []peft.Adapter) {
 	}
 }
 
+// Composing lists the adapters that take the place of weights.
+func (s *Stage) Composing() []peft.Adapter {
+	if len(s.Composed) == 0 {
+		return nil
+	}
+	return s.Adapters
+}
+
 // LayerPrefix starts the ids of layers that the stage makes. It is the number of stages below it, not its name, so that a
 // renamed block makes the same bits.
 func (s *Stage) LayerPrefix() string {

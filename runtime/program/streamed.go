@@ -10,8 +10,8 @@ import (
 	"stepflow/ops/graph"
 )
 
-// A streamed pass is a Pass with the weights of one layer at a time in memory. The host runs SegEmbed, then for each layer
-// writes its weights and runs SegLayer, and then SegProbe. The losses are those of the pass, bit for bit.
+// A streamed pass is a Pass with the weights of one layer at a time in memory. The host runs SegEmbed, then writes the weights of
+// each layer and runs its SegLayer, and last SegProbe. The losses have the bits of the pass's.
 const SegEmbed = "embed"
 
 // SegLayer is the segment of a layer.
@@ -20,7 +20,7 @@ func SegLayer(i int) string { return fmt.Sprintf("layer %d", i) }
 // BufHidden is the residual stream between the segments, [batch, seq, hidden].
 const BufHidden = "output/hidden"
 
-// streamedLayer is the id of the layer whose buffers hold the weights of each in turn.
+// streamedLayer is the id of the layer in whose buffers the weights of all layers lie in turn.
 const streamedLayer = "layer"
 
 // BufStreamed is the buffer that a parameter of the model is written to.
@@ -34,14 +34,7 @@ func BufStreamed(p ops.Param) string {
 // Streamed makes the program of a streamed pass.
 func (p *Programs) Streamed(x Pass) (*gpu.Program, error) {
 	key := asked("streamed %s %v %d %d %t", x.Model.Key(), x.DType, x.Batch, x.Seq, x.Mask)
-	if p.passes[key] == nil {
-		program, err := graph.Compile(streamedGraph(x, p.caps), p.caps)
-		if err != nil {
-			return nil, err
-		}
-		p.passes[key] = program
-	}
-	return p.passes[key], nil
+	return p.once(key, func() *graph.Graph { return streamedGraph(x, p.caps) })
 }
 
 func streamedGraph(p Pass, caps gpu.Caps) *graph.Graph {

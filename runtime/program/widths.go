@@ -61,8 +61,8 @@ func (s *Stage) counted() *counted {
 	return &s.flops
 }
 
-// Operations counts those of a step of a stage as it is set, like FiguresOf but without making its program: those of the model,
-// and those that compute activations again.
+// Operations counts the operations of a step of a stage as it is set, like FiguresOf but without making its program: those of the
+// model, and those that compute activations again.
 func (p *Programs) Operations(s *Stage) (model, recomputed int64) {
 	as := *s
 	as.SumsInF32, as.Inference = p.caps.SumsInF32(), nil

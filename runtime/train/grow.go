@@ -36,8 +36,10 @@ func (t *trainer) grow(ctx context.Context, dir string) error {
 		if err == nil {
 			err = t.firstWeight(ctx, p, v)
 		}
-		if n := s.Growth.Updates(p, old.OptimizerSteps); err == nil && (n > 0 || s.Growth.Unchanged(p)) && !s.Frozen[p.ID] && !s.Composed[p.ID] {
-			err = t.growState(ctx, opt, p, n)
+		if err == nil && !s.Frozen[p.ID] && !s.Composed[p.ID] {
+			if n := s.Growth.Updates(p, old.OptimizerSteps); n > 0 || s.Growth.Unchanged(p) {
+				err = t.growState(ctx, opt, p, n)
+			}
 		}
 		if err != nil {
 			return err

@@ -26,12 +26,10 @@ func Phases(s *program.Stage, from int) []program.Phase {
 		begin.Doing, takes = "growing", t.growBytes
 	}
 	save := program.Phase{Doing: "saving", Arena: s.Program.ArenaBytes, Held: t.largest()}
-	for _, p := range s.Params {
-		if a := t.adapterOf(p); a != nil && s.Composed[p.ID] {
-			save.Heap = max(save.Heap, composeBytes(*a)+p.Elems()*s.DType.Size())
-			if from == 0 {
-				begin.Heap = max(begin.Heap, t.beginsBytes(p, *a))
-			}
+	for _, a := range s.Composing() {
+		save.Heap = max(save.Heap, composeBytes(a)+a.Target.Elems()*s.DType.Size())
+		if from == 0 {
+			begin.Heap = max(begin.Heap, t.beginsBytes(a))
 		}
 	}
 	for _, p := range s.All() {
@@ -75,11 +73,7 @@ func BeforePhase(s *program.Stage, p *gpu.Program) program.Phase {
 	x := program.Phase{Doing: "measuring the model to start from", Arena: p.ArenaBytes}
 	for _, q := range s.StartPass().Params {
 		b, _ := p.Buffer(program.BufStreamed(q))
-		n := float*q.Elems() + b.Tensor().Bytes()
-		if b.Padding() > 0 {
-			n += b.Operand.Type.Bytes()
-		}
-		x.Heap = max(x.Heap, n)
+		x.Heap = max(x.Heap, float*q.Elems()+copied(b))
 	}
 	return x
 }
@@ -90,8 +84,7 @@ func BeforePhase(s *program.Stage, p *gpu.Program) program.Phase {
 const float = 4 // bytes
 
 // copied is what a buffer takes on its way to the device or from it: its tensor, and where rows are padded the buffer too.
-func (t *trainer) copied(name string) int64 {
-	b := t.named(name)
+func copied(b gpu.Buffer) int64 {
 	n := b.Tensor().Bytes()
 	if b.Padding() > 0 {
 		n += b.Operand.Type.Bytes()
@@ -102,18 +95,19 @@ func (t *trainer) copied(name string) int64 {
 // setWeightBytes is what setWeight takes: a value, and the largest of what is copied for it.
 func (t *trainer) setWeightBytes(p ops.Param) int64 {
 	value := float * p.Elems()
-	most := t.copied(p.ID)
+	most := copied(t.named(p.ID))
 	if t.stage.Narrow(p) { // decoded again, to compare
 		most += value
 	}
 	for _, s := range t.stage.States(p) {
-		n := t.copied(s.Buffer(p.ID))
+		n := copied(t.named(s.Buffer(p.ID)))
 		if s.Type.DType.Quantized() {
 			n += float * int64(s.Type.Shape.Elems())
 		}
 		most = max(most, n)
 	}
-	if a := t.adapterOf(p); a != nil && t.stage.Peft.Principal() && !t.stage.Composed[p.ID] { // its product, and what is left; before that, its vectors
+	if a := t.adapterOf(p); a != nil && t.stage.Peft.Principal() && !t.stage.Composed[p.ID] {
+		// The search for singular vectors; and then their product, and what is left of the weight.
 		most = max(most+2*value, t.stage.Peft.SingularBytes(p.Shape[0], p.Shape[1]))
 	}
 	return value + most
@@ -121,13 +115,16 @@ func (t *trainer) setWeightBytes(p ops.Param) int64 {
 
 // composeBytes is what compose takes: a value, and what it is made of.
 func composeBytes(a peft.Adapter) int64 {
-	return float*(a.Target.Elems()+2*(a.A.Elems()+a.B.Elems()+a.Values.Elems())) + 2*a.PlacesType().Bytes()
+	return float*a.Target.Elems() + 2*partsBytes(a) + 2*a.PlacesType().Bytes()
 }
 
-// beginsBytes is what begins takes of a weight: making it, and then taking it apart, or giving its parts to the device.
-func (t *trainer) beginsBytes(p ops.Param, a peft.Adapter) int64 {
-	s := t.stage
-	parts := float*(a.A.Elems()+a.B.Elems()+a.Values.Elems()) + 2*a.PlacesType().Bytes()
+// partsBytes is what the matrices and the values of an adapter take.
+func partsBytes(a peft.Adapter) int64 { return float * (a.A.Elems() + a.B.Elems() + a.Values.Elems()) }
+
+// beginsBytes is what begins takes, or what making its weight takes before that.
+func (t *trainer) beginsBytes(a peft.Adapter) int64 {
+	s, p := t.stage, a.Target
+	parts := partsBytes(a) + 2*a.PlacesType().Bytes()
 	most := int64(0)
 	for _, x := range []ops.Param{a.A, a.B, a.Values} {
 		most = max(most, parts+t.setWeightBytes(x))
@@ -141,7 +138,7 @@ func (t *trainer) beginsBytes(p ops.Param, a peft.Adapter) int64 {
 	return float*p.Elems() + most
 }
 
-// growBytes is what grow takes: making a value, and then setWeight; and takeState, for what is not kept as it is.
+// growBytes is what grow takes: making a value and then setWeight, and takeState for a state that is not kept as it is.
 func (t *trainer) growBytes(p ops.Param) int64 {
 	g := &t.stage.Growth
 	most := max(t.setWeightBytes(p), g.ValueBytes(p))
@@ -156,9 +153,9 @@ func (t *trainer) growBytes(p ops.Param) int64 {
 
 // restoreBytes is what restore takes: a value and its copy, or a state as it is stored and as it is copied.
 func (t *trainer) restoreBytes(p ops.Param) int64 {
-	most := float*p.Elems() + t.copied(p.ID)
+	most := float*p.Elems() + copied(t.named(p.ID))
 	for _, s := range t.stage.States(p) {
-		most = max(most, s.Type.Bytes()+t.copied(s.Buffer(p.ID)))
+		most = max(most, s.Type.Bytes()+copied(t.named(s.Buffer(p.ID))))
 	}
 	return most
 }
@@ -173,7 +170,7 @@ func ImportBytes(s *program.Stage) (n int64) {
 
 // plainBytes is what plain and plainTensor take: what is stored, two values, and the bytes that are written.
 func (t *trainer) plainBytes(p ops.Param) int64 {
-	n := t.copied(p.ID) + float*p.Elems() + p.Elems()*t.stage.DType.Size()
+	n := copied(t.named(p.ID)) + float*p.Elems() + p.Elems()*t.stage.DType.Size()
 	if a := t.adapterOf(p); a != nil {
 		n += float * (p.Elems() + 2*a.A.Elems() + 2*a.B.Elems())
 	}
@@ -191,7 +188,7 @@ func (t *trainer) largest() (n int64) {
 	}
 	for _, b := range s.Program.Buffers {
 		if b.Padding() > 0 {
-			n = max(n, b.Tensor().Bytes()+b.Operand.Type.Bytes())
+			n = max(n, copied(b))
 		}
 	}
 	return n

@@ -106,7 +106,7 @@ func momentsIn(opt *checkpoint.File) (list []moment) {
 	return list
 }
 
-// momentTypes are those in which states are kept: numbers, and codes of 8 bits, which have scales.
+// momentTypes are the types in which states are kept: numbers, and codes of 8 bits, which have scales.
 var momentTypes = map[string]gpu.DType{"F32": gpu.F32, "BF16": gpu.BF16, "U8": gpu.U8}
 
 // check returns why no stage can take the tensor over, by its type and shape; nil if one can.
@@ -158,7 +158,8 @@ func CheckMoments(ctx context.Context, dir string) error {
 			continue
 		}
 		if i := slices.IndexFunc(v, func(y float32) bool { return y < 0 }); i >= 0 {
-			return fmt.Errorf("%s: %s is %g at %s, and is never below 0; %s", opt.Path(), foreign.Shown(x.name), v[i], shape.Place(i), withoutMoments)
+			return fmt.Errorf("%s: %s is %g at %s, and is never below 0; %s", opt.Path(), foreign.Shown(x.name), v[i], shape.Place(i),
+				withoutMoments)
 		}
 	}
 	return nil

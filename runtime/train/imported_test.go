@@ -31,7 +31,8 @@ func TestMomentsOfOthers(t *testing.T) {
 	}{
 		"sound": {tensors: map[string]tensor{"adam_m/a": numbers(-1, 2), "adam_v/a": numbers(0, 2), "muon_m/b": codes,
 			"muon_m_scale/b": numbers(0, 1, 2), "stored/b": numbers(nan), "of_another_program/b": numbers(nan)}},
-		"no number":       {tensors: map[string]tensor{"adam_m/a": numbers(1, nan)}, want: "adam_m/a holds 1 non-finite value of 2, NaN at [1]"},
+		"no number": {tensors: map[string]tensor{"adam_m/a": numbers(1, nan)},
+			want: "adam_m/a holds 1 non-finite value of 2, NaN at [1]"},
 		"a negative root": {tensors: map[string]tensor{"adam_v/a": numbers(1, -1)}, want: "adam_v/a is -1 at [1], and is never below 0"},
 		"a negative scale": {tensors: map[string]tensor{"muon_m/b": codes, "muon_m_scale/b": numbers(1, -2, 1)},
 			want: "muon_m_scale/b is -2 at [1], and is never below 0"},
@@ -45,7 +46,8 @@ func TestMomentsOfOthers(t *testing.T) {
 		dir := filepath.Join(t.TempDir(), "folder")
 		var list []checkpoint.Tensor
 		for n, x := range c.tensors {
-			list = append(list, checkpoint.Tensor{Name: n, DType: x.dtype, Shape: x.shape, Data: func() ([]byte, error) { return x.bytes, nil }})
+			list = append(list, checkpoint.Tensor{Name: n, DType: x.dtype, Shape: x.shape,
+				Data: func() ([]byte, error) { return x.bytes, nil }})
 		}
 		if c.state.Layers == nil {
 			c.state.Layers = []string{"g0.0"}

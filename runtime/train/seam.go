@@ -15,8 +15,9 @@ import (
 	"stepflow/tracing"
 )
 
-// Before returns the loss of the model that a job starts from, on the batch that the stage will measure its first weights on: as
-// the stage before measured it, or else measured now by a streamed pass, whose program is p; nil where p is.
+// Before returns the loss of the model that a job starts from, on the batch that the stage will measure its first weights on. The
+// stage before has measured it, or a streamed pass does now, whose program is p. It returns nil if there is nothing to compare, or
+// if the loss was not measured and p is nil.
 func Before(ctx context.Context, d gpu.Device, j Job, p *gpu.Program) (*trainstate.Seam, error) {
 	s := j.Stage
 	if j.FromStep > 0 || !s.ChangesAtStart() {
@@ -56,7 +57,7 @@ func Before(ctx context.Context, d gpu.Device, j Job, p *gpu.Program) (*trainsta
 	case err != nil:
 		return nil, err
 	}
-	if seam.Loss = mean(nll); !metrics.Finite(seam.Loss) { // the weights are not, which is told of them
+	if seam.Loss = mean(nll); !metrics.Finite(seam.Loss) { // nor are the weights, and that is told of them
 		return nil, nil
 	}
 	return seam, nil
@@ -93,7 +94,7 @@ func (l *Loop) feedProbe() error {
 	return forward.Feed(l.loaded, l.stage.Program, b, 0, l.stage.Micro, l.stage.Seq)
 }
 
-// compareSeam compares the loss before with that after growth, or after frozen weights were stored in fewer bits, on one batch.
+// compareSeam compares the loss of the model that the stage starts from with the loss of its first weights, on one batch.
 func (l *Loop) compareSeam(ctx context.Context) error {
 	if err := l.feedProbe(); err != nil {
 		return err

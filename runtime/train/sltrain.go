@@ -12,32 +12,26 @@ import (
 	"stepflow/runtime/program"
 )
 
-// decomposed counts the weights that adapters took the place of, where they had values.
+// decomposed counts the weights that had values before adapters took their place.
 type decomposed struct {
 	matrices  int
-	all, lost float64 // squares of Frobenius norms: of the weights, and of what adapters cannot say
+	all, lost float64 // squares of Frobenius norms: of the weights, and of what is lost of them
 }
 
-// begins draws the places of an adapter that takes the place of a weight, and gives it its first values: as close to v as they
-// come, or, of a weight that is new, those of the method.
+// begins draws the places of an adapter that takes the place of a weight v, and gives it its first values.
 func (t *trainer) begins(ctx context.Context, a peft.Adapter, v []float32) error {
-	s := t.stage
-	places := peft.Draw(a, s.PeftSeed)
-	if err := t.setPlaces(a, places); err != nil {
+	places := peft.Draw(a, t.stage.PeftSeed)
+	f, err := t.firstParts(ctx, a, v, places)
+	if err != nil {
 		return err
 	}
-	f := peft.Begin(a, s.PeftSeed)
-	if !t.fresh(a.Target) {
-		if err := (gpu.Type{Shape: a.Target.Shape, DType: s.DType}).Finite(v); err != nil {
-			return fmt.Errorf("%s cannot be taken apart for its adapter to begin with: %w", a.Target.Name, err)
-		}
-		t.progress.Now("the best rank and values for %s %v", a.Target.Name, a.Target.Shape)
-		var err error
-		if f, err = s.Peft.Decompose(ctx, a, v, places, s.PeftSeed, t.multiplied); err != nil {
-			return err
-		}
-		d := &t.decomposed
-		d.matrices, d.all, d.lost = d.matrices+1, d.all+f.All, d.lost+f.Lost
+	return t.setParts(a, places, f)
+}
+
+// setParts gives an adapter that takes the place of a weight its places and values.
+func (t *trainer) setParts(a peft.Adapter, places []int32, f peft.First) error {
+	if err := t.setPlaces(a, places); err != nil {
+		return err
 	}
 	for _, x := range []struct {
 		p ops.Param
@@ -50,17 +44,37 @@ func (t *trainer) begins(ctx context.Context, a peft.Adapter, v []float32) error
 	return nil
 }
 
-// fresh reports whether a parameter starts from random values.
+// firstParts returns the first values of an adapter: as close to the weight v as they come, or for a weight that begins at random,
+// those that the method begins with.
+func (t *trainer) firstParts(ctx context.Context, a peft.Adapter, v []float32, places []int32) (peft.First, error) {
+	s := t.stage
+	if t.fresh(a.Target) {
+		return peft.Begin(a, s.PeftSeed), nil
+	}
+	if err := (gpu.Type{Shape: a.Target.Shape, DType: s.DType}).Finite(v); err != nil {
+		return peft.First{}, fmt.Errorf("%s cannot be taken apart for its adapter to begin with: %w", a.Target.Name, err)
+	}
+	t.progress.Now("the best rank and values for %s %v", a.Target.Name, a.Target.Shape)
+	f, err := s.Peft.Decompose(ctx, a, v, places, s.PeftSeed, t.multiplied)
+	if err != nil {
+		return f, err
+	}
+	d := &t.decomposed
+	d.matrices, d.all, d.lost = d.matrices+1, d.all+f.All, d.lost+f.Lost
+	return f, nil
+}
+
+// fresh reports whether a parameter begins at random.
 func (t *trainer) fresh(p ops.Param) bool {
 	s := t.stage
 	return s.From == nil && s.Init == "" || s.From != nil && s.Growth.Rules[p.ID].Fresh
 }
 
-// tellDecomposed tells how much of the weights their adapters cannot say.
+// tellDecomposed tells how much was lost of weights that adapters took the place of.
 func (l *Loop) tellDecomposed(ctx context.Context) {
 	if d := &l.decomposed; d.matrices > 0 {
-		l.block.Notice(ctx, "weights become products of rank %d and values at %g of their elements (%d matrices): %.2g of their norm is lost",
-			l.stage.Peft.R, l.stage.Peft.Sparsity, d.matrices, math.Sqrt(d.lost/math.Max(d.all, math.SmallestNonzeroFloat64)))
+		l.block.Notice(ctx, "weights become products of rank %d and values at %g of their elements (%d matrices): %.2g of their norm is "+
+			"lost", l.stage.Peft.R, l.stage.Peft.Sparsity, d.matrices, math.Sqrt(d.lost/math.Max(d.all, math.SmallestNonzeroFloat64)))
 	}
 }
 
@@ -78,10 +92,7 @@ func (t *trainer) places(a peft.Adapter) ([]int32, error) {
 
 // restorePlaces reads the places of adapters from the file of adapters.
 func (t *trainer) restorePlaces(ad *checkpoint.File) error {
-	if len(t.stage.Composed) == 0 {
-		return nil
-	}
-	for _, a := range t.stage.Adapters {
+	for _, a := range t.stage.Composing() {
 		places, err := ad.Int32(checkpoint.AdapterPrefix + a.Places())
 		if err == nil {
 			err = peft.CheckPlaces(a, places)
@@ -97,12 +108,9 @@ func (t *trainer) restorePlaces(ad *checkpoint.File) error {
 }
 
 // placesTensors lists the places of adapters as a checkpoint holds them. They could be drawn again, but whoever reads the
-// checkpoint need not know how.
+// checkpoint need not know how they were drawn.
 func (t *trainer) placesTensors() (list []checkpoint.Tensor) {
-	if len(t.stage.Composed) == 0 {
-		return nil
-	}
-	for _, a := range t.stage.Adapters {
+	for _, a := range t.stage.Composing() {
 		list = append(list, t.tensor(checkpoint.AdapterPrefix+a.Places(), program.BufPlaces(a.Target.ID)))
 	}
 	return list

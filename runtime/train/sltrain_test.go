@@ -97,7 +97,8 @@ func TestSLTrainResumes(t *testing.T) {
 		stochastic bool
 	}{{gpu.F32, false}, {gpu.BF16, false}, {gpu.BF16, true}} {
 		all := lowMemory(c.stochastic)
-		all["adamw"] = optim.AdamW{LearningRate: 1e-2, Beta1: 0.9, Beta2: 0.95, Eps: 1e-8, MaxGradNorm: 1, BF16StochasticRound: c.stochastic}
+		all["adamw"] = optim.AdamW{LearningRate: 1e-2, Beta1: 0.9, Beta2: 0.95, Eps: 1e-8, MaxGradNorm: 1,
+			BF16StochasticRound: c.stochastic}
 		for name, o := range all {
 			resumes(t, d, name, 3, 0.05, func() *program.Stage {
 				s := tinyStage()
@@ -112,8 +113,8 @@ func TestSLTrainResumes(t *testing.T) {
 	}
 }
 
-// TestSLTrainBegins: a weight that has values begins as close to them as its rank and places allow, one of that rank as what it
-// was; and a result holds the weights that the stage trained.
+// TestSLTrainBegins: a weight that has values begins as close to them as its rank and places allow, and with the full rank it is
+// what it was; and a result holds the weights that the stage trained.
 func TestSLTrainBegins(t *testing.T) {
 	d := cpuDevice(t, 2)
 	one := tinyStage()
@@ -201,7 +202,7 @@ func TestSLTrainGrows(t *testing.T) {
 	}
 }
 
-// TestSLTrainCannotBegin: a weight that is not finite, or whose parts are not, is an error that names it.
+// TestSLTrainCannotBegin: if a weight or its parts are not finite, the error names it.
 func TestSLTrainCannotBegin(t *testing.T) {
 	s := tinyStage()
 	must(t, s.Continue(tinyStage(), nil))

@@ -6,6 +6,8 @@ import (
 
 	"stepflow/fineweb"
 	"stepflow/gpu"
+	"stepflow/ops"
+	"stepflow/ops/peft"
 	"stepflow/runtime/forward"
 	"stepflow/runtime/observe"
 	"stepflow/runtime/program"
@@ -34,7 +36,14 @@ func TimeSteps(ctx context.Context, s *program.Stage, d gpu.Device, n int, batch
 	if err := forward.SetConstants(loaded, s.Program, s.Model, s.Seq); err != nil {
 		return nil, err
 	}
-	if err := t.startRandom(ctx, t.setWeight); ctx.Err() != nil {
+	set := func(p ops.Param, v []float32) error {
+		if s.Composed[p.ID] {
+			a := *t.adapterOf(p)
+			return t.setParts(a, peft.Draw(a, s.PeftSeed), peft.Begin(a, s.PeftSeed))
+		}
+		return t.setWeight(p, v)
+	}
+	if err := t.startRandom(ctx, set); ctx.Err() != nil {
 		return nil, observe.ErrInterrupted
 	} else if err != nil {
 		return nil, err

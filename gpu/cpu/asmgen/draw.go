@@ -13,8 +13,8 @@ func drawers(w io.Writer) {
 }
 
 // drawerAVX512 rounds as gpu.ToBF16Stochastic does, 32 elements at a time, with splitmix64 in eight lanes. z is the state
-// for the first element, and all states have the same bits from 30 on. The last step of splitmix64 is left out: it does not
-// change the upper 16 bits, and a draw is no more than those.
+// for the first element, and all states have the same bits from 30 on. The last step of splitmix64 is left out: a draw takes only
+// the upper 16 bits, which that step does not change.
 func drawerAVX512(w io.Writer) {
 	p := func(format string, args ...any) { line(w, format, args...) }
 	fmt.Fprint(w, "\n// func drawAVX512(n int, to *uint16, from *float32, z uint64)\nTEXT ·drawAVX512(SB), NOSPLIT, $0-32\n")
@@ -39,7 +39,7 @@ func drawerAVX512(w io.Writer) {
 	p("VPERMT2W Z2, Z18, Z0\n\tVMOVDQU64 Z0, (DI)")
 	p("ADDQ $128, SI\n\tADDQ $64, DI\n\tSUBQ $32, CX\n\tJG loop\n\tVZEROUPPER\n\tRET")
 	data(w, "iota", 8, 0, 1, 2, 3, 4, 5, 6, 7)
-	var upper, odd []int // the upper words of 16 numbers in two registers, each with nothing above it; those of 32
+	var upper, odd []int // upper: the upper words of 16 numbers in two registers, each with zeros above it; odd: the upper words of 32
 	for i := range 16 {
 		upper = append(upper, 4*i+3, 0)
 	}
@@ -50,8 +50,8 @@ func drawerAVX512(w io.Writer) {
 	data(w, "odd", 2, odd...)
 }
 
-// drawerAVX2 does the same, eight elements at a time. AVX2 has no product of 64 bits, so x c is made of three: that of the lower
-// halves, and 32 bits above it, the lower half of x times the upper half of c, and the other way round.
+// drawerAVX2 does what drawerAVX512 does, eight elements at a time. AVX2 does not multiply 64-bit numbers, so x c, modulo 2^64, is
+// computed from the halves of 32 bits: low(x) low(c) + 2^32 (low(x) high(c) + high(x) low(c)).
 func drawerAVX2(w io.Writer) {
 	p := func(format string, args ...any) { line(w, format, args...) }
 	fmt.Fprint(w, "\n// func drawAVX2(n int, to *uint16, from *float32, z uint64)\nTEXT ·drawAVX2(SB), NOSPLIT, $0-32\n")
@@ -63,7 +63,8 @@ func drawerAVX2(w io.Writer) {
 	p("MOVL $0x400000, AX\n\tVMOVD AX, X13\n\tVPBROADCASTD X13, Y13")
 	multiply := func(x, t, c int) {
 		p("VPSRLQ $32, Y%d, Y%d\n\tVPMULUDQ Y%d, Y%d, Y%d\n\tVPMULUDQ Y%d, Y%d, Y%d", x, t, c, t, t, c+1, x, t+1)
-		p("VPADDQ Y%d, Y%d, Y%d\n\tVPSLLQ $32, Y%d, Y%d\n\tVPMULUDQ Y%d, Y%d, Y%d\n\tVPADDQ Y%d, Y%d, Y%d", t+1, t, t, t, t, c, x, x, t, x, x)
+		p("VPADDQ Y%d, Y%d, Y%d\n\tVPSLLQ $32, Y%d, Y%d", t+1, t, t, t, t)
+		p("VPMULUDQ Y%d, Y%d, Y%d\n\tVPADDQ Y%d, Y%d, Y%d", c, x, x, t, x, x)
 	}
 	fmt.Fprint(w, "loop:\n")
 	for i := range 2 {
