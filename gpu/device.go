@@ -45,6 +45,9 @@ type Timing struct {
 // Device opens programs. It is safe for use by one goroutine at a time.
 type Device interface {
 	Caps() Caps
+	// Join has the programs that are loaded from now on run together with those of the other ranks of a communicator, which
+	// outlives the device; nil for none.
+	Join(Communicator) error
 	// Load checks the program and allocates its arena, and nothing else, zeroed.
 	Load(*Program) (Loaded, error)
 	// PeakFLOPs is the rate of large matrix products of one element type, in FLOP/s, as measured on

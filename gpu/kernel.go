@@ -22,7 +22,10 @@ type Attrs struct {
 	DType          DType   // cast, random_matrix: result type
 
 	// See attrs.go for how fields are encoded, new ones too.
-	Lo int // slice, slice_grad: first column; random_matrix: columns that are not 0
+
+	Ranks int // all_reduce, reduce, bcast: how many processes run the program
+	Root  int // reduce, bcast: the one that has the result, or the operand
+	Lo    int // slice, slice_grad: first column; random_matrix: columns that are not 0
 	// slice: columns of the result; slice_grad: of it, when no accumulator is given; matmul: of the result, where a
 	// quantised operand has fewer; else see Counted
 	Cols int
@@ -44,6 +47,8 @@ type Kernel struct {
 	Products bool
 	// InPlace lists {output, input} pairs that may be one buffer.
 	InPlace [][2]int
+	// Collective is set if it waits for the other ranks that run the program.
+	Collective bool
 	// Strided counts the operands that may have a row stride; all others are contiguous.
 	Strided Strided
 }

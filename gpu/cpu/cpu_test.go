@@ -24,6 +24,16 @@ func TestConformance(t *testing.T) {
 	}
 }
 
+func TestCollectives(t *testing.T) {
+	gputest.RunRanks(t, func() gpu.Device {
+		d, err := Open(1, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d
+	})
+}
+
 func open(t testing.TB, threads int, isa string) *Device {
 	t.Helper()
 	d, err := Open(threads, isa)

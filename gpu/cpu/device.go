@@ -6,6 +6,7 @@
 package cpu
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"os"
@@ -25,6 +26,8 @@ type Device struct {
 	variant *variant
 	shared  []float32 // packed columns of the right operand of a product
 	sums    []float32 // beside a bf16 result whose product is cut along k
+
+	comm gpu.Communicator // nil for none
 
 	peak      map[gpu.DType]float64 // measured
 	bandwidth float64
@@ -132,9 +135,12 @@ func fastest(runs int, f func()) float64 {
 // Close stops the pool.
 func (d *Device) Close() error { d.pool.close(); return nil }
 
+// Join has programs run together with those of other ranks.
+func (d *Device) Join(c gpu.Communicator) error { d.comm = c; return nil }
+
 // Load verifies the program and allocates its arena.
 func (d *Device) Load(p *gpu.Program) (gpu.Loaded, error) {
-	if err := p.Verify(); err != nil {
+	if err := errors.Join(p.Verify(), gpu.CheckRanks(p, d.comm)); err != nil {
 		return nil, err
 	}
 	l := &loaded{device: d, program: p}
@@ -160,6 +166,7 @@ type loaded struct {
 	arena   []byte
 	runs    []func()
 	timings []gpu.Timing
+	err     error // of a collective, after which nothing more runs
 }
 
 func (l *loaded) Allocated() int64 { return int64(len(l.arena)) }
@@ -195,7 +202,7 @@ func (l *loaded) Run(lo, hi int, timed bool) error {
 	pool.stopping = &l.Stopping
 	defer func() { pool.stopping = pool.never }()
 	base := time.Now()
-	for i := lo; i < hi && !l.Stopped(); i++ {
+	for i := lo; i < hi && l.err == nil && !l.Stopped(); i++ {
 		if !timed {
 			l.runs[i]()
 			continue
@@ -207,7 +214,7 @@ func (l *loaded) Run(lo, hi int, timed bool) error {
 	if l.Stopped() {
 		return gpu.ErrStopped
 	}
-	return nil
+	return l.err
 }
 
 func (l *loaded) Sync() ([]gpu.Timing, error) {

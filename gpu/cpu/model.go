@@ -21,6 +21,9 @@ func (d *Device) bind(l *loaded, x *gpu.Launch) (func(), error) {
 }
 
 var binders = map[string]func(*Device, *loaded, *gpu.Launch) func(){
+	"all_reduce":         bindAllReduce,
+	"reduce":             bindReduce,
+	"bcast":              bindBcast,
 	"zero":               bindZero,
 	"broadcast":          bindBroadcast,
 	"slice":              bindSlice,

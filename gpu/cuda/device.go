@@ -300,3 +300,11 @@ func (l *loaded) Close() error {
 	l.graphs, l.works = nil, nil
 	return l.driver.Free(l.base)
 }
+
+// Join refuses: programs on cards run alone.
+func (d *Device) Join(c gpu.Communicator) error {
+	if c == nil || c.Size() == 1 {
+		return nil
+	}
+	return fmt.Errorf("a program runs on one card alone so far, not on those of %d ranks", c.Size())
+}

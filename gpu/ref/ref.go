@@ -17,7 +17,7 @@ import (
 const slotBytes = 1
 
 // Device implements gpu.Device.
-type Device struct{}
+type Device struct{ comm gpu.Communicator }
 
 var _ gpu.Device = (*Device)(nil)
 
@@ -36,8 +36,18 @@ func (*Device) Bandwidth() float64 { return 0 }
 // Close does nothing.
 func (*Device) Close() error { return nil }
 
+// Join has programs run together with those of other ranks.
+func (d *Device) Join(c gpu.Communicator) error { d.comm = c; return nil }
+
 // Load verifies the program and makes its arena.
-func (*Device) Load(p *gpu.Program) (gpu.Loaded, error) { return Open(p) }
+func (d *Device) Load(p *gpu.Program) (gpu.Loaded, error) {
+	l, err := Open(p)
+	if err != nil {
+		return nil, err
+	}
+	l.comm = d.comm
+	return l, gpu.CheckRanks(p, d.comm)
+}
 
 // Open is Load with the concrete type, whose Get and Set work in float64.
 func Open(p *gpu.Program) (*Loaded, error) {
@@ -56,6 +66,7 @@ type Loaded struct {
 	// quantised are the values of operands whose elements have no slots, by their offsets.
 	quantised map[int64][]float64
 	timings   []gpu.Timing
+	comm      gpu.Communicator
 }
 
 // Allocated is the arena as a device would allocate it.
@@ -143,6 +154,12 @@ func (l *Loaded) Run(lo, hi int, timed bool) error {
 		}
 		start := time.Now()
 		launch := &l.program.Launches[i]
+		if gpu.Lookup(launch.Kernel).Collective {
+			if err := l.collective(launch); err != nil {
+				return err
+			}
+			continue
+		}
 		f := kernels[launch.Kernel]
 		if f == nil {
 			return fmt.Errorf("ref: kernel %s is missing", launch.Kernel)
