@@ -20,7 +20,8 @@ import (
 type library struct {
 	abi
 	path    string
-	version string // such as "Open MPI 4.1.4"
+	version string  // such as "Open MPI 4.1.4"
+	object  uintptr // what dlopen returned
 	functions
 }
 
@@ -119,7 +120,7 @@ func loadFrom(path string) (*library, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &library{path: path}
+	l := &library{path: path, object: handle}
 	for name, f := range l.names() {
 		if *f, err = purego.Dlsym(handle, name); err != nil {
 			return nil, fmt.Errorf("%s is no MPI library of version 3 or later: it has no %s", path, name)

@@ -40,7 +40,13 @@ func Open() (gpu.Communicator, error) {
 		defer runtime.UnlockOSThread()
 		started <- c.start()
 		<-c.finalize
-		c.finalized <- c.check("MPI_Finalize", c.call(c.library.finalize))
+		err := c.check("MPI_Finalize", c.call(c.library.finalize))
+		if c.name != openMPI.name {
+			// MPICH 5 tells its launcher by a function for exit() that the process has ended well, and Go does not call exit().
+			// The library's own such functions are called when it is unloaded.
+			err = errors.Join(err, purego.Dlclose(c.object))
+		}
+		c.finalized <- err
 	}()
 	if err := <-started; err != nil {
 		return nil, fmt.Errorf("%s (%s): %w", l.version, l.path, err)
