@@ -64,25 +64,46 @@ func trials(size int) (list []trial) {
 			}
 		}
 	}
+	for _, dtype := range []gpu.DType{gpu.I32, gpu.U8, gpu.Dynamic8, gpu.NF4, gpu.RowInt8} {
+		list = append(list, trial{size, gpu.Type{Shape: gpu.Shape{64, 192}, DType: dtype}, false})
+	}
 	return list
 }
 
+// kernels are those that take the operand.
+func (x trial) kernels() []string {
+	if x.typ.DType.IsFloat() {
+		return []string{"all_reduce", "reduce", "bcast"}
+	}
+	return []string{"bcast"}
+}
+
 // values are those of each rank, and their sum in the order of ranks.
-func (x trial) values() (values [][]float32, sum []float32) {
+func (x trial) values() (values [][]byte, total []byte) {
 	rnd := rand.New(rand.NewPCG(uint64(x.size), uint64(x.typ.Shape.Elems())))
-	sum = make([]float32, x.typ.Shape.Elems())
+	if !x.typ.DType.IsFloat() {
+		for range x.size {
+			b := make([]byte, x.typ.Bytes())
+			for i := range b {
+				b[i] = byte(rnd.Uint32())
+			}
+			values = append(values, b)
+		}
+		return values, nil
+	}
+	sum := make([]float32, x.typ.Shape.Elems())
 	for range x.size {
 		v := make([]float32, len(sum))
 		for i := range v {
 			v[i] = float32(rnd.NormFloat64())
 		}
-		v = gpu.BytesFloat32(gpu.Float32Bytes(v, x.typ.DType), x.typ.DType)
-		for i := range sum {
-			sum[i] += v[i]
+		b := gpu.Float32Bytes(v, x.typ.DType)
+		for i, v := range gpu.BytesFloat32(b, x.typ.DType) {
+			sum[i] += v
 		}
-		values = append(values, v)
+		values = append(values, b)
 	}
-	return values, sum
+	return values, gpu.Float32Bytes(sum, x.typ.DType)
 }
 
 // run runs each collective as one of the ranks, with every root, and compares.
@@ -94,7 +115,7 @@ func (x trial) run(c gpu.Communicator, open func() gpu.Device) error {
 		return err
 	}
 	for root := range x.size {
-		for _, kernel := range []string{"all_reduce", "reduce", "bcast"} {
+		for _, kernel := range x.kernels() {
 			want := sum
 			switch {
 			case kernel == "bcast":
@@ -106,7 +127,7 @@ func (x trial) run(c gpu.Communicator, open func() gpu.Device) error {
 			if err != nil {
 				return fmt.Errorf("%s: %w", kernel, err)
 			}
-			if !bytes.Equal(got, gpu.Float32Bytes(want, x.typ.DType)) {
+			if !bytes.Equal(got, want) {
 				return fmt.Errorf("%s with root %d: rank %d has other values", kernel, root, c.Rank())
 			}
 		}
@@ -115,7 +136,7 @@ func (x trial) run(c gpu.Communicator, open func() gpu.Device) error {
 }
 
 // collective runs one and returns what the rank has then.
-func (x trial) collective(d gpu.Device, kernel string, root int, values []float32) ([]byte, error) {
+func (x trial) collective(d gpu.Device, kernel string, root int, values []byte) ([]byte, error) {
 	k, a := gpu.Lookup(kernel), gpu.Attrs{Ranks: x.size}
 	if kernel != "all_reduce" {
 		a.Root = root
@@ -138,7 +159,7 @@ func (x trial) collective(d gpu.Device, kernel string, root int, values []float3
 		return nil, err
 	}
 	defer loaded.Close()
-	if err := loaded.CopyIn(in, gpu.Float32Bytes(values, x.typ.DType)); err != nil {
+	if err := loaded.CopyIn(in, values); err != nil {
 		return nil, err
 	}
 	if err := loaded.Run(0, 1, false); err != nil {
