@@ -8,7 +8,7 @@ CAMPAIGN := -duration 1m
 # What test, test-arm64, test-cuda and race leave to test-long.
 SHORT := -short
 
-.PHONY: campaign jaeger jaeger-ui test-jaeger test-backend test-prometheus test-report test-lsp test-trackers docs test-docs cuda cuda-kernels test-cuda test-cuda-asan test-cuda-driver build test test-long test-arm64 race lint generate fuzz bench bench-peers parity quickstart quickstart-compare check size help
+.PHONY: campaign jaeger jaeger-ui test-jaeger test-backend test-prometheus test-report test-lsp test-trackers test-mpi docs test-docs cuda cuda-kernels test-cuda test-cuda-asan test-cuda-driver build test test-long test-arm64 race lint generate fuzz bench bench-peers parity quickstart quickstart-compare check size help
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
@@ -45,6 +45,7 @@ test-long: ## longer proofs: every test three times, every instruction set, fuzz
 	$(MAKE) test-cuda-driver
 	$(MAKE) test-backend
 	$(MAKE) test-trackers
+	$(MAKE) test-mpi
 	$(MAKE) race SHORT= UNRACED='^$$' RACED="$(RACED) $(RACED_LONG)"
 	$(MAKE) fuzz
 	$(MAKE) campaign CAMPAIGN="-duration 10m"
@@ -112,6 +113,9 @@ RACED_LONG := ./runtime ./runtime/mlflow ./runtime/state/... ./report
 
 race: ## race detector over the concurrent packages (needs cgo)
 	CGO_ENABLED=1 go test $(SHORT) -race -skip '$(UNRACED)' $(RACED)
+
+test-mpi: ## the MPI libraries of PyPI: Open MPI 5, MPICH 5 by the standard ABI and by its own (needs Python and PyPI)
+	tools/mpi/run.sh
 
 lint: ## gofmt, vet and staticcheck
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo "run gofmt -w on these files"; exit 1; }

@@ -2,6 +2,7 @@ package cpu
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -154,5 +155,34 @@ func TestFailedCollectives(t *testing.T) {
 		if err := list[1].Run(0, 3, false); err == nil {
 			t.Error("the other rank's run succeeded")
 		}
+	}
+}
+
+// BenchmarkSumRanks adds up a MiB of two and four ranks, and copies as much for comparison.
+func BenchmarkSumRanks(b *testing.B) {
+	const n = 1 << 20
+	d, to := open(b, 1, ""), make([]byte, n)
+	for _, ranks := range []int{2, 4} {
+		var got [][]byte
+		for range ranks {
+			got = append(got, make([]byte, n))
+		}
+		for _, dtype := range []gpu.DType{gpu.F32, gpu.BF16} {
+			b.Run(fmt.Sprintf("%d ranks %v", ranks, dtype), func(b *testing.B) {
+				e := new(exchange)
+				b.SetBytes(int64(ranks+1) * n)
+				for b.Loop() {
+					e.sumRanks(d.variant, to, got, dtype)
+				}
+			})
+		}
+		b.Run(fmt.Sprintf("%d ranks, copies", ranks), func(b *testing.B) {
+			b.SetBytes(int64(ranks+1) * n)
+			for b.Loop() {
+				for _, from := range got {
+					copy(to, from)
+				}
+			}
+		})
 	}
 }

@@ -185,7 +185,7 @@ type waiting struct{ since time.Time }
 // Bounds of waiting. What has just begun is looked after; later there are pauses, of a length that adds little to the time
 // that has passed already.
 const (
-	awake     = 100 * time.Microsecond
+	awake     = 500 * time.Microsecond
 	busy      = 5 * time.Microsecond // a call of the library that takes this long moves bytes
 	part      = 32
 	leastNap  = 20 * time.Microsecond
