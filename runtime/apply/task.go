@@ -50,8 +50,9 @@ func (r *runner) task(ctx context.Context, a *plan.Action) (made map[string]cty.
 	if err := r.record(a, entry); err != nil {
 		return nil, err
 	}
+	together := r.lead(ctx, a, b)
 	r.mu.Unlock()
-	err = t.Run(ctx, b)
+	err = together(ctx, t.Run)
 	r.mu.Lock()
 	if ctx.Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, gpu.ErrStopped)) {
 		err = ErrInterrupted
@@ -86,6 +87,7 @@ func (r *runner) task(ctx context.Context, a *plan.Action) (made map[string]cty.
 	for k, v := range b.Sealed {
 		made[k] = v.Mark(dsl.Sensitive)
 	}
+	r.sealed[a.Addr] = b.Sealed
 	return made, nil
 }
 
@@ -159,8 +161,7 @@ func (r *runner) watch(ctx context.Context, a *plan.Action, b *blocks.Run) conte
 		before = tracing.Reference(old.Trace)
 	}
 	b.Entry.Started = time.Now().UTC()
-	ctx, b.Observe = r.obs.Block(ctx, observe.Place{Addr: a.Addr, File: a.Range.Filename, Line: a.Range.Start.Line},
-		before)
+	ctx, b.Observe = r.obs.Block(ctx, place(a), before)
 	b.Entry.Trace, b.Entry.TraceEnded = string(before), before != "" // it stays if this run is not traced
 	noteBlock(b.Entry, b.Observe)
 	return web.Watching(ctx, b.Observe.Download)

@@ -1,5 +1,5 @@
-// Package ranks is what the ranks of a run tell each other besides what their devices exchange: messages in JSON, each with
-// its length before it. All ranks call the same functions in the same order.
+// Package ranks is what the processes that run together tell each other beside what their devices exchange. All ranks call the
+// same functions in the same order.
 package ranks
 
 import (
