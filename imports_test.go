@@ -117,6 +117,8 @@ var may = map[string]string{
 	"fineweb/s3":        "foreign fineweb/glob fineweb/web",
 	"fineweb/tokenizer": "foreign",
 	"gpu":               "",
+	"gpu/group":         "gpu gpu/rendezvous",
+	"gpu/rendezvous":    "",
 	"gpu/ref":           "gpu",
 	"gpu/cpu":           "gpu",
 	"gpu/cpu/asmgen":    "",
