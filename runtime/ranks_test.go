@@ -10,6 +10,8 @@ import (
 	"sync"
 	"testing"
 
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
+
 	"stepflow/dsl"
 	"stepflow/gpu"
 	"stepflow/gpu/cpu"
@@ -17,6 +19,8 @@ import (
 	"stepflow/runtime/apply"
 	"stepflow/runtime/observe"
 	"stepflow/runtime/plan"
+	"stepflow/runtime/state"
+	"stepflow/tracing"
 )
 
 // rankRun is a run on several ranks, each a goroutine with a device of its own.
@@ -148,6 +152,94 @@ func TestFollowersWriteNothing(t *testing.T) {
 			if !strings.Contains(line, fmt.Sprintf(`"step":%d,`, i+1)) {
 				t.Errorf("%s: line %d is %s", file, i+1, line)
 			}
+		}
+	}
+}
+
+// TestTraceOfRanks puts the spans of two ranks into one trace: those of the other lie below rank 0's span of the block, and all
+// say their rank.
+func TestTraceOfRanks(t *testing.T) {
+	dir := pipeline(t)
+	exporters := []*tracetest.InMemoryExporter{tracetest.NewInMemoryExporter(), tracetest.NewInMemoryExporter()}
+	sound(t, rankRun{n: 2, with: func(rank int, o *apply.Options) {
+		o.Trace = tracing.New(exporters[rank])
+	}}.run(t, t.Context(), dir))
+	led, followed := exporters[0].GetSpans(), exporters[1].GetSpans()
+	knownSpans(t, followed)
+	above := map[string]tracetest.SpanStub{}
+	for _, s := range led {
+		above[s.Name] = s
+		if attribute(s, tracing.Rank) != "0" {
+			t.Errorf("rank 0's span %s says rank %q", s.Name, attribute(s, tracing.Rank))
+		}
+	}
+	mine := map[string]tracetest.SpanStub{}
+	for _, s := range followed {
+		mine[s.SpanContext.SpanID().String()] = s
+	}
+	run := above["apply "+filepath.Base(dir)].SpanContext.TraceID()
+	blocks := 0
+	for _, s := range followed {
+		if attribute(s, tracing.Rank) != "1" {
+			t.Errorf("rank 1's span %s says rank %q", s.Name, attribute(s, tracing.Rank))
+		}
+		if s.SpanContext.TraceID() != run {
+			if attribute(s, tracing.TraceOf) != "step" {
+				t.Errorf("rank 1's span %s is in another trace than the run", s.Name)
+			}
+			continue
+		}
+		if _, ok := mine[s.Parent.SpanID().String()]; ok {
+			continue
+		}
+		blocks++
+		if at := above[s.Name]; at.SpanContext.SpanID() != s.Parent.SpanID() || attribute(s, tracing.Address) != s.Name {
+			t.Errorf("rank 1's span %s is not below rank 0's of the same block", s.Name)
+		}
+	}
+	if blocks == 0 {
+		t.Error("rank 1 has no span of a block")
+	}
+}
+
+// TestTrainedBy follows the number of ranks of a stage that is gone on with.
+func TestTrainedBy(t *testing.T) {
+	var by []int
+	for _, x := range []struct {
+		n    int
+		want string
+	}{{1, ""}, {1, ""}, {4, "1, then 4"}, {4, "1, then 4"}, {2, "1, then 4, then 2"}} {
+		by = state.TrainedBy(by, true, x.n)
+		if got := (&state.Block{Ranks: by}).RanksText(); got != x.want {
+			t.Errorf("%q, want %q", got, x.want)
+		}
+	}
+	if by = state.TrainedBy(by, false, 2); len(by) != 1 || by[0] != 2 {
+		t.Errorf("from the start by 2: %v", by)
+	}
+	if by = state.TrainedBy(by, false, 1); by != nil {
+		t.Errorf("from the start by 1: %v", by)
+	}
+}
+
+// TestVerifyNeedsTheSameRanks verifies a stage that four ranks trained, on one.
+func TestVerifyNeedsTheSameRanks(t *testing.T) {
+	dir, d := pipeline(t), cpuDevice(t, 2)
+	must(t, applyOn(t, d, planOf(t, dir, "steps=1")))
+	st, err := state.Open(filepath.Join(dir, ".stepflow"))
+	must(t, err)
+	st.State.Blocks["stage.one"].Ranks = []int{4}
+	st.State.Blocks["stage.two"].Ranks = []int{1, 2}
+	must(t, st.Save())
+	must(t, st.Close())
+	copy, err := state.NewScratch()
+	must(t, err)
+	defer copy.Remove()
+	o := plan.Options{Path: dir, Inputs: dsl.Inputs{Flags: dsl.Vars("steps=1")}, Caps: cpu.PlanCaps("")}
+	_, _, err = apply.Verify(t.Context(), o, planOf(t, dir, "steps=1"), copy, apply.Options{Device: d})
+	for _, want := range []string{"stage.one was trained by 4 ranks, and would be by 1 now", "stage.two was trained by 1, then 2 ranks"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, without %q", err, want)
 		}
 	}
 }

@@ -54,8 +54,7 @@ type together func(ctx context.Context, run func(context.Context, *blocks.Run) e
 
 // lead has the other ranks run a block with this one, if it is one that ranks run together. The lock is held.
 func (r *runner) lead(ctx context.Context, a *plan.Action, b *blocks.Run) together {
-	x, ok := a.Block.(blocks.Collective)
-	if r.comm == nil || !ok || !x.Together() {
+	if r.ranksOf(a) == 1 {
 		return func(ctx context.Context, run func(context.Context, *blocks.Run) error) error { return run(ctx, b) }
 	}
 	o, err := r.order(ctx, a, b)

@@ -1,6 +1,7 @@
 package apply
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -91,6 +92,14 @@ func (r *runner) task(ctx context.Context, a *plan.Action) (made map[string]cty.
 	return made, nil
 }
 
+// ranksOf is how many ranks run a block.
+func (r *runner) ranksOf(a *plan.Action) int {
+	if x, ok := a.Block.(blocks.Collective); ok && r.comm != nil && x.Together() {
+		return r.comm.Size()
+	}
+	return 1
+}
+
 // makeRoom makes the folder of a block that begins to run, with what it goes on from.
 func (r *runner) makeRoom(ctx context.Context, a *plan.Action) error {
 	from := a.Found
@@ -119,6 +128,13 @@ func (r *runner) entry(a *plan.Action) *state.Block {
 	}
 	if x, ok := a.Block.(blocks.Importable); ok {
 		e.Import = x.Import()
+	}
+	if e.Steps > 0 && e.Import == nil {
+		var before []int
+		if from := cmp.Or(a.Base, a.Found); a.FromStep > 0 && from != nil {
+			before = from.Ranks
+		}
+		e.Ranks = state.TrainedBy(before, a.FromStep > 0, r.ranksOf(a))
 	}
 	return e
 }

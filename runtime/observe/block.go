@@ -50,7 +50,7 @@ func (o *Observer) Join(ctx context.Context, p Place, run, above tracing.Referen
 	if o.Trace.On() && above != "" {
 		o.mu.Lock()
 		if o.root == nil {
-			o.left, o.began = o.Budget.MaxSpans-int64(o.Budget.fixed), time.Now()
+			o.left, o.began = o.Budget.most()-int64(o.Budget.fixed), time.Now()
 		}
 		o.run, o.root = run, &part{elsewhere: above}
 		o.mu.Unlock()

@@ -89,7 +89,7 @@ func partOf(ctx context.Context, otherwise *part) *part {
 
 // turn goes on in a new trace where the one of now is old or large. The lock is held.
 func (o *Observer) turn() {
-	if o.root.elsewhere != "" || o.spans < traceSpans && time.Since(o.began) < o.Budget.age() {
+	if o.root.elsewhere != "" || o.spans < o.Budget.inTrace() && time.Since(o.began) < o.Budget.age() {
 		return
 	}
 	o.root.stop()

@@ -216,7 +216,7 @@ func (s *Steps) line(name, why string, m metrics.Step, r *StepRun, kvs []tracing
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if shown := s.shown.reason(m.Step) != "" || why == "slow" || why == "failed"; !shown || o.spans >= traceSpans {
+	if shown := s.shown.reason(m.Step) != "" || why == "slow" || why == "failed"; !shown || o.spans >= o.Budget.inTrace() {
 		return nil
 	}
 	o.spans++
