@@ -19,6 +19,7 @@ import (
 	"stepflow/fineweb"
 	"stepflow/foreign"
 	"stepflow/gpu"
+	"stepflow/gpu/group"
 	"stepflow/runtime/apply"
 	"stepflow/runtime/plan"
 	"stepflow/runtime/words"
@@ -51,6 +52,7 @@ var exitCodes = []struct {
 // app is one call of the program.
 type app struct {
 	ctx            context.Context // ends when the program is asked to
+	cancel         func()          // ends ctx
 	interrupt      *interrupt
 	env            []string
 	stdin          io.Reader
@@ -71,6 +73,16 @@ type app struct {
 	ui               string               // address to serve the run at
 	cache            *fineweb.Cache       // of remote data; nil for one of the usual size
 	opened           gpu.Device           // the device, once it was needed
+	ranks            *group.Group         // that run together; nil for a process alone
+	wanted           int                  // ranks to start; 0 for none
+	allowMixed       bool                 // ranks may be of different kinds
+	world            group.World          // as the launcher tells it
+	host             string               // of a rank other than 0
+	mine             *rankOutput          // for problems of a rank other than 0
+	launched         *launched            // the stepflow that started this rank; nil for none
+	group            int                  // its process group
+	together         bool                 // all ranks end with the same
+	failed           error                // the last error
 	given            []dsl.Flag           // -var and -var-file, in their order
 	selection        plan.Selection       // -target, -exclude and -replace
 	lifecycle        bool                 // the command holds to what lifecycle blocks say
@@ -102,9 +114,12 @@ func init() {
 }
 
 func run(in *interrupt, args, env []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	a := &app{ctx: in.ctx, interrupt: in, env: env, stdin: stdin, stdout: stdout, stderr: stderr}
+	a := &app{interrupt: in, env: env, stdin: stdin, stdout: stdout, stderr: stderr}
+	a.ctx, a.cancel = context.WithCancel(in.ctx)
+	defer a.cancel()
 	// For what goes wrong before flags are read.
 	a.json = slices.ContainsFunc(args, func(s string) bool { return s == "-json" || s == "--json" })
+	a.beRank()
 	if len(args) > 0 && args[0] == completeWord {
 		return a.complete(args[1:])
 	}
@@ -199,7 +214,7 @@ func (a *app) dispatch(c *command, args []string) int {
 		a.cache = fineweb.NewCache(n)
 	}
 	code := c.run(a, rest)
-	if code == exitError && a.ctx.Err() != nil && a.interrupt.held() == "" {
+	if code == exitError && a.interrupt.ctx.Err() != nil && a.interrupt.held() == "" {
 		return exitInterrupted // whatever came of that
 	}
 	// A run counts, even where its output is lost.
@@ -312,7 +327,7 @@ func (a *app) plan(args []string, patient bool, asked ...addr.Addr) (p *plan.Pla
 func (a *app) options(args []string) plan.Options {
 	return plan.Options{Path: dirArg(args), Inputs: a.inputs(), StateDir: a.stateDir, Hashing: a.hashing,
 		Cache: a.cache, Peak: a.peak, Select: a.selection, Lifecycle: a.lifecycle,
-		Machine: a.machine()}
+		Machine: a.machine(), Ranks: a.ranks.Count(), Rank: a.ranks.Number()}
 }
 
 // peak measures the device's rate, of one that is there; 0 for one that was described.
@@ -336,11 +351,26 @@ func (a *app) hashing(file string, bytes int64) {
 	}
 }
 
-// fail prints an error that is not the user's text.
+// fail prints an error that is not the user's text. Of ranks, rank 0 prints those of all.
 func (a *app) fail(err error) int {
+	if a.ranks.Lost() != nil { // which was printed, and of which this error comes
+		return exitError
+	}
 	if a.ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		err = apply.ErrInterrupted
 	}
+	a.failed = err
+	if a.ranks.Number() == 0 || !a.ranks.Watched() && !a.together {
+		a.print(err)
+	}
+	if errors.Is(err, apply.ErrInterrupted) {
+		return exitInterrupted
+	}
+	return exitError
+}
+
+// print prints an error.
+func (a *app) print(err error) {
 	var left *apply.LeftOutError
 	if errors.As(err, &left) {
 		err = left.Err
@@ -369,10 +399,13 @@ func (a *app) fail(err error) int {
 			fmt.Fprintln(a.stderr, text)
 		}
 	}
-	if errors.Is(err, apply.ErrInterrupted) {
-		return exitInterrupted
+}
+
+// tell says what is going on, where the output is for people.
+func (a *app) tell(format string, args ...any) {
+	if !a.json {
+		fmt.Fprintf(a.stderr, format+"\n", args...)
 	}
-	return exitError
 }
 
 // fullDisk says what to do about an error of a disk that takes nothing more, which names the file; "" for other errors.

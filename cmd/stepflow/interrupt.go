@@ -21,6 +21,8 @@ type interrupt struct {
 	notice  string      // what to say at the first signal; "" where nothing holds
 	instead func() bool // takes Ctrl-C, where it returns true
 	cleanup []func()
+	other   func(os.Signal) bool // takes every signal, where it returns true
+	signals chan os.Signal
 }
 
 // moment is how long a command that nothing holds may take to end.
@@ -34,11 +36,14 @@ func signals(ctx context.Context, cancel func(), stderr io.Writer) *interrupt {
 	if !signal.Ignored(syscall.SIGHUP) { // nohup
 		listen = append(listen, syscall.SIGHUP)
 	}
-	in := &interrupt{ctx: ctx}
 	received := make(chan os.Signal, 2)
+	in := &interrupt{ctx: ctx, signals: received}
 	signal.Notify(received, listen...)
 	go func() {
 		for s := range received {
+			if in.forwarded(s) {
+				continue
+			}
 			if s != os.Interrupt || !in.taken() {
 				break
 			}
@@ -79,6 +84,28 @@ func (in *interrupt) taken() bool {
 	f := in.instead
 	in.mu.Unlock()
 	return f != nil && f()
+}
+
+// forward gives every signal to f, as long as f returns true; nil gives them back.
+func (in *interrupt) forward(f func(os.Signal) bool) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.other = f
+}
+
+func (in *interrupt) forwarded(s os.Signal) bool {
+	in.mu.Lock()
+	f := in.other
+	in.mu.Unlock()
+	return f != nil && f(s)
+}
+
+// signal acts as if the process got a signal to end.
+func (in *interrupt) signal() {
+	select {
+	case in.signals <- syscall.SIGTERM:
+	default: // two are on their way
+	}
 }
 
 // hold lets what runs from here on end by itself, whatever time it takes; notice is said at a signal.

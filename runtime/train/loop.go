@@ -47,6 +47,7 @@ type Job struct {
 	Ending      *Ending       // when it ends before its last step; nil for never
 	Best        *Value        // the result is the model with the best; nil for the last
 
+	Comm  gpu.Communicator // of the ranks that train it together, which the device has joined; nil for one alone
 	Async bool    // the device works while the host goes on
 	Peak  float64 // of the device in FLOP/s, the highest that was measured; 0 where that is not known
 
