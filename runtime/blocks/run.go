@@ -31,7 +31,7 @@ type Run struct {
 	State   *state.Dir   // locked
 	Device  gpu.Device
 	Comm    gpu.Communicator // of the ranks that train together; nil for one alone
-	Scratch bool // results are not kept
+	Scratch bool             // results are not kept
 	Observe *observe.Block
 	All     []*Planned // all blocks of the plan, in order
 	Shared  *Shared

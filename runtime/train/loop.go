@@ -48,8 +48,8 @@ type Job struct {
 	Best        *Value        // the result is the model with the best; nil for the last
 
 	Comm  gpu.Communicator // of the ranks that train it together, which the device has joined; nil for one alone
-	Async bool    // the device works while the host goes on
-	Peak  float64 // of the device in FLOP/s, the highest that was measured; 0 where that is not known
+	Async bool             // the device works while the host goes on
+	Peak  float64          // of the device in FLOP/s, the highest that was measured; 0 where that is not known
 
 	// Files returns what a checkpoint on the way holds beside tensors and the trainer's state. The first says where it
 	// comes from.
