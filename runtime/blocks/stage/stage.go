@@ -90,6 +90,7 @@ var (
 	_ blocks.Neighbour  = (*Stage)(nil)
 	_ blocks.Importable = (*Stage)(nil)
 	_ blocks.Extendable = (*Stage)(nil)
+	_ blocks.Collective = (*Stage)(nil)
 )
 
 // Identity writes what decides the bits of the result and can be said in several ways. The micro-batch and the rows of
@@ -116,6 +117,9 @@ func (s *Stage) Summary() string { return fmt.Sprintf("%d layers, %d steps", len
 
 // Runs is true.
 func (*Stage) Runs() bool { return true }
+
+// Together reports whether ranks train it together. What is imported is read by rank 0 alone.
+func (s *Stage) Together() bool { return s.Ranks > 1 && s.Imported == nil }
 
 // Files lists the files of the result, or of a checkpoint, which has adapters too.
 func (s *Stage) Files(result bool) []string {
