@@ -2,7 +2,6 @@ package apply
 
 import (
 	"context"
-	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -190,15 +189,5 @@ func collectives(b blocks.Block) string {
 	if !ok || x.DeviceProgram() == nil {
 		return ""
 	}
-	h := sha256.New()
-	for _, l := range x.DeviceProgram().Launches {
-		if k := gpu.Lookup(l.Kernel); k == nil || !k.Collective {
-			continue
-		}
-		fmt.Fprintln(h, l.Kernel, l.Attrs.Ranks, l.Attrs.Root)
-		for _, in := range l.In {
-			fmt.Fprintln(h, in.Type)
-		}
-	}
-	return hex.EncodeToString(h.Sum(nil))
+	return hex.EncodeToString(ranks.Collectives(x.DeviceProgram()))
 }

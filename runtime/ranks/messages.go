@@ -1,5 +1,3 @@
-// Package ranks is what the processes that run together tell each other beside what their devices exchange. All ranks call the
-// same functions in the same order.
 package ranks
 
 import (
@@ -115,8 +113,11 @@ type jointError struct{ error }
 
 func (e jointError) Unwrap() error { return e.error }
 
-// Joint marks an error with which all ranks end at the same place, such as a loss that is not finite, or an interrupt that
-// they agreed on: they go on together after it. Any other error ends the work of all ranks.
+// Joint marks it for IsJoint.
+func (jointError) Joint() {}
+
+// Joint marks an error with which all ranks end at the same place, such as an interrupt that they agreed on: they go on
+// together after it. Any other error ends the work of all ranks.
 func Joint(err error) error {
 	if err == nil {
 		return nil
@@ -126,7 +127,7 @@ func Joint(err error) error {
 
 // IsJoint reports whether all ranks end with an error at the same place.
 func IsJoint(err error) bool {
-	var j jointError
+	var j interface{ Joint() }
 	return errors.As(err, &j)
 }
 
