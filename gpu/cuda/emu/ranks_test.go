@@ -31,13 +31,13 @@ func standIn(t *testing.T) {
 }
 
 // The collectives of ranks that are goroutines, each with a card of its own.
-func TestConformanceRanks(t *testing.T) {
+func TestCUDARanks(t *testing.T) {
 	standIn(t)
 	gputest.RunRanks(t, func() gpu.Device { return open(t, 12345) })
 }
 
 // The collectives of ranks that are processes.
-func TestConformanceProcesses(t *testing.T) {
+func TestCUDAProcesses(t *testing.T) {
 	standIn(t)
 	for _, n := range []int{2, 4} {
 		for r, err := range processes(t, n, "conformance") {
@@ -129,7 +129,7 @@ func run(t *testing.T, l gpu.Loaded) {
 }
 
 // A rank that is killed ends the others at once, whether the communicator or NCCL notices.
-func TestConformanceOfKilledRanks(t *testing.T) {
+func TestCUDARankKilled(t *testing.T) {
 	standIn(t)
 	for do, want := range map[string]string{
 		"killed":                   "another rank ended, or the connection to it was lost",
@@ -151,7 +151,7 @@ func TestConformanceOfKilledRanks(t *testing.T) {
 }
 
 // Stop ends a sum that waits for a rank that does not come.
-func TestConformanceOfStop(t *testing.T) {
+func TestCUDARankStopped(t *testing.T) {
 	standIn(t)
 	comms := gputest.Ranks(2)
 	other := make(chan gpu.Device)
@@ -179,7 +179,7 @@ func TestConformanceOfStop(t *testing.T) {
 }
 
 // Ranks that cannot join say why, on every rank; those that do have the least memory of all.
-func TestConformanceOfJoining(t *testing.T) {
+func TestCUDARanksJoin(t *testing.T) {
 	standIn(t)
 	join := func(set func(rank int, d *Driver)) (memory [2]int64, errs [2]error) {
 		var wg sync.WaitGroup
