@@ -35,6 +35,7 @@ var may = map[string]string{
 		"runtime/exportdir runtime/metrics runtime/observe runtime/plan runtime/results runtime/state",
 	"runtime/look": "fineweb gpu runtime/blocks runtime/blocks/stage runtime/observe runtime/plan runtime/program " +
 		"runtime/train",
+	"runtime/kubernetes": "dsl dsl/addr runtime/blocks runtime/plan runtime/words",
 	"runtime/saved": "dsl runtime/blocks runtime/durable runtime/plan runtime/state",
 	"runtime/plan": "dsl dsl/addr fineweb gpu runtime/blocks runtime/blocks/all runtime/checkpoint runtime/durable runtime/exportdir " +
 		"runtime/observe runtime/program runtime/results runtime/state runtime/words tracing",
@@ -135,7 +136,7 @@ var may = map[string]string{
 // layers are those of runtime, from the top down: no package imports one of a layer above its own.
 var layers = []string{
 	"runtime/trial",
-	"runtime/apply runtime/look runtime/saved runtime/mlflow runtime/mlflow/mlflowtest runtime/state/remote runtime/state/remote/remotetest",
+	"runtime/apply runtime/look runtime/kubernetes runtime/saved runtime/mlflow runtime/mlflow/mlflowtest runtime/state/remote runtime/state/remote/remotetest",
 	"runtime/plan",
 	"runtime/blocks/all runtime/inference",
 	kinds,
