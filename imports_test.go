@@ -71,7 +71,8 @@ var may = map[string]string{
 		"runtime/checkpoint runtime/forward runtime/program",
 
 	"runtime/train": "foreign ops ops/optim ops/peft fineweb fineweb/tokenizer gpu tracing runtime/checkpoint runtime/forward " +
-		"runtime/metrics runtime/observe runtime/program runtime/trainstate runtime/words",
+		"runtime/metrics runtime/observe runtime/program runtime/ranks runtime/trainstate runtime/words",
+	"runtime/ranks":   "gpu",
 	"runtime/forward": "foreign ops ops/arch ops/peft fineweb fineweb/tokenizer gpu runtime/checkpoint runtime/metrics runtime/program",
 	"runtime/program": "ops ops/arch ops/graph ops/growth ops/optim ops/peft fineweb gpu tracing runtime/observe",
 	"runtime/observe": "dsl dsl/addr fineweb/web gpu tracing runtime/metrics",
@@ -144,7 +145,7 @@ var layers = []string{
 	"runtime/train",
 	"runtime/forward runtime/artifacts",
 	"runtime/program runtime/results runtime/llamacpp",
-	"runtime/observe runtime/trainstate runtime/exportdir runtime/words runtime/compatibility",
+	"runtime/observe runtime/trainstate runtime/exportdir runtime/words runtime/compatibility runtime/ranks",
 	"runtime/checkpoint runtime/metrics runtime/state runtime/gguf runtime/modelcard",
 	"runtime/durable",
 }

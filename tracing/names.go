@@ -44,8 +44,10 @@ var Spans = []SpanName{
 	{SpanMicro + " NUMBER", "step", "forward and backward passes of one micro-batch"},
 	{SpanForward, "micro_batch", "the forward pass"},
 	{SpanBackward, "micro_batch", "the backward pass, with what is computed again for it"},
+	{SpanReduce, "step", "on several ranks: the sums of gradients and loss over them, with waiting for the slowest"},
 	{SpanRefresh, "step", "what the optimizer computes again in some steps, such as GaLore's projections"},
 	{SpanUpdate, "step", "clipping and the optimizer"},
+	{SpanSpread, "step", "with a shard: the updated weights, from their owners to all ranks"},
 	{SpanLayer + " NUMBER", "forward, backward, optimizer", "the operations of a layer"},
 	{"MODULE", "layer", "four or more operations of the same part of a layer, such as `self_attn` or `mlp`"},
 	{"KERNEL", "zero_grad, forward, backward, layer, module, optimizer", "one device operation, named after its kernel, " +
@@ -79,8 +81,10 @@ const (
 	SpanMicro      = "micro_batch"
 	SpanForward    = "forward"
 	SpanBackward   = "backward"
+	SpanReduce     = "all_reduce"
 	SpanRefresh    = "optimizer_refresh"
 	SpanUpdate     = "optimizer"
+	SpanSpread     = "broadcast"
 	SpanLayer      = "layer"
 )
 

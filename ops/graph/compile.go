@@ -26,6 +26,7 @@ var Passes = []Pass{
 	{Name: "activate", Run: activate, On: manyLaunches},
 	{Name: "stride", Run: stride},
 	{Name: "prune", Run: prune},
+	{Name: "delay", Run: delay},
 	{Name: "hasten", Run: hasten},
 }
 
@@ -145,7 +146,7 @@ func verify(g *Graph) error {
 	return nil
 }
 
-// prune drops every node that no update needs: a gradient nobody asked for has no launch.
+// prune drops every node that no update needs: a gradient nobody asked for has no launch. What other ranks wait for stays.
 func prune(g *Graph, _ gpu.Caps) {
 	number(g.nodes)
 	live := make([]bool, len(g.nodes))
@@ -158,7 +159,7 @@ func prune(g *Graph, _ gpu.Caps) {
 		need(u.value)
 	}
 	for i := len(g.nodes) - 1; i >= 0; i-- {
-		if live[i] {
+		if live[i] = live[i] || kernelOf(g.nodes[i]).Collective; live[i] {
 			for _, v := range g.nodes[i].in {
 				need(v)
 			}

@@ -54,7 +54,7 @@ func (g *Graph) fuse(into accumulates, early bool) {
 	became := replacement{}
 	for i, n := range g.nodes {
 		became.in(g, n) // readers come after what they read, so each is visited once
-		if n.kernel != "add" {
+		if n.kernel != "add" || n.apart {
 			continue
 		}
 		for _, j := range []int{1, 0} {

@@ -46,6 +46,8 @@ type node struct {
 
 	recomputed bool // a copy made by Recompute or Remake
 	remade     bool // built by Remade
+	apart      bool // made by AddApart
+	late       bool // built by Late
 
 	leaf   *leaf // set for leaves and views of leaves
 	source Value // of a view of a value that a node makes
@@ -325,6 +327,15 @@ func (g *Graph) Op1(kernel string, a gpu.Attrs, in ...Value) Value { return g.Op
 
 // Add is a + b.
 func (g *Graph) Add(a, b Value) Value { return g.Op1("add", gpu.Attrs{}, a, b) }
+
+// AddApart is a + b where b is complete before it is added: no product that makes b begins with a.
+func (g *Graph) AddApart(a, b Value) Value {
+	y := g.Add(a, b)
+	if y.Valid() {
+		y.node.apart = true
+	}
+	return y
+}
 
 // Matmul is op(a) op(b), op transposing where told.
 func (g *Graph) Matmul(a, b Value, transA, transB bool) Value {

@@ -178,6 +178,13 @@ func parse(text string) (*Graph, error) {
 			g.Phase(phase)
 			return nil
 		}
+		if name, ok := strings.CutPrefix(line, "  late "); ok {
+			v, err := value(name)
+			if err == nil {
+				v.node.late = true
+			}
+			return err
+		}
 		if m := updateLine.FindStringSubmatch(line); m != nil {
 			v, err := value(m[2])
 			if err == nil {

@@ -148,7 +148,13 @@ func Build(g *graph.Graph, o Optimizer, slots []Slot) (norm, coef graph.Value) {
 		grads[i] = s.Grad
 	}
 	g.At(-1, "clip_grad_norm")
-	clip := g.Op("clip", gpu.Attrs{MaxNorm: o.ClipNorm()}, g.Op1("sum_squares", gpu.Attrs{}, grads...))
+	return BuildOf(g, o, g.Op1("sum_squares", gpu.Attrs{}, grads...), slots)
+}
+
+// BuildOf is Build for some slots, where the sums of squares of all gradients are given.
+func BuildOf(g *graph.Graph, o Optimizer, squares graph.Value, slots []Slot) (norm, coef graph.Value) {
+	g.At(-1, "clip_grad_norm")
+	clip := g.Op("clip", gpu.Attrs{MaxNorm: o.ClipNorm()}, squares)
 	for _, s := range slots {
 		g.At(s.Param.Layer, s.Param.Name)
 		o.Update(g, s, clip[1])

@@ -38,6 +38,8 @@ type World struct {
 	State    *state.State
 	Secrets  *dsl.Secrets
 	Caps     gpu.Caps
+	Ranks    int                            // processes that train together; 1 for one alone
+	Rank     int                            // of this one, from 0
 	Patient  bool                           // wait for servers of remote data as a run does
 	Hashing  func(file string, bytes int64) // called before a large file is hashed; may be nil
 	Cache    *fineweb.Cache                 // keeps ranges of remote files; nil for the usual one

@@ -30,7 +30,8 @@ type Run struct {
 	Entry   *state.Block // its entry in the state
 	State   *state.Dir   // locked
 	Device  gpu.Device
-	Scratch bool // results are not kept
+	Comm    gpu.Communicator // of the ranks that train together; nil for one alone
+	Scratch bool             // results are not kept
 	Observe *observe.Block
 	All     []*Planned // all blocks of the plan, in order
 	Shared  *Shared

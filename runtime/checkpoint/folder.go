@@ -58,6 +58,8 @@ type Part struct {
 	Link string
 	// Around runs the writing of the file, to watch it; nil for none.
 	Around func(write func() error) error
+
+	tensors []Tensor // of a safetensors file
 }
 
 // Write makes the part's file in a folder, synced, and hashes it while it is written.
@@ -91,7 +93,7 @@ func Bytes(name string, b []byte) Part {
 
 // Tensors makes a part that is a safetensors file.
 func Tensors(name string, list []Tensor) Part {
-	return Part{Name: name, Fill: func(w io.Writer) error { return writeTensors(w, list) }}
+	return Part{Name: name, Fill: func(w io.Writer) error { return writeTensors(w, list) }, tensors: list}
 }
 
 // Linked makes a part that is the same as a file of a checkpoint.
@@ -145,6 +147,11 @@ func Write(dir string, parts []Part) (id string, err error) {
 			return "", err
 		}
 	}
+	return commit(dir, tmp, m)
+}
+
+// commit writes the manifest of a folder and puts it in its place.
+func commit(dir, tmp string, m manifest) (id string, err error) {
 	b, err := json.MarshalIndent(m, "", "  ")
 	if err != nil {
 		return "", err

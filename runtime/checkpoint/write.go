@@ -18,6 +18,7 @@ type Tensor struct {
 	DType  gpu.DType
 	Data   func() ([]byte, error)
 	Stream func(io.Writer) error // nil for Data
+	Rank   int                   // that writes it; see WriteTogether
 }
 
 // Bytes returns the bytes that the tensor takes.

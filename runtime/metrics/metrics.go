@@ -59,15 +59,15 @@ type Writer struct {
 	tb    *events
 }
 
-// Open continues the metrics of a stage after a step: later lines, of a run that was cut off, are
-// dropped, and a new event file tells TensorBoard to do the same.
-func Open(dir string, afterStep int) (*Writer, error) {
-	if err := durable.MkdirAll(dir, 0o777); err != nil {
-		return nil, err
-	}
-	path := filepath.Join(dir, FileName)
-	w := &Writer{Made: map[string]bool{}}
-	var kept []byte
+// Follow reads the metrics of a stage up to a step, and writes nothing: Last and Made are those of Open.
+func Follow(dir string, afterStep int) (*Writer, error) {
+	w, _, err := read(dir, afterStep)
+	return w, err
+}
+
+// read reads the metrics up to a step, and the lines of these.
+func read(dir string, afterStep int) (w *Writer, kept []byte, err error) {
+	w = &Writer{Made: map[string]bool{}}
 	var unwritable error
 	keep := func(step int, x any) {
 		if step <= afterStep && unwritable == nil {
@@ -76,7 +76,7 @@ func Open(dir string, afterStep int) (*Writer, error) {
 			kept = append(kept, b...)
 		}
 	}
-	err := new(Tail).ReadAll(path, func() {}, func(s *Step) {
+	err = new(Tail).ReadAll(filepath.Join(dir, FileName), func() {}, func(s *Step) {
 		if keep(s.Step, s); s.Step <= afterStep {
 			w.Last = *s
 		}
@@ -85,7 +85,18 @@ func Open(dir string, afterStep int) (*Writer, error) {
 			w.Made[e.Name] = true
 		}
 	})
-	if err := errors.Join(unwritable, err); err != nil {
+	return w, kept, errors.Join(unwritable, err)
+}
+
+// Open continues the metrics of a stage after a step: later lines, of a run that was cut off, are
+// dropped, and a new event file tells TensorBoard to do the same.
+func Open(dir string, afterStep int) (*Writer, error) {
+	if err := durable.MkdirAll(dir, 0o777); err != nil {
+		return nil, err
+	}
+	path := filepath.Join(dir, FileName)
+	w, kept, err := read(dir, afterStep)
+	if err != nil {
 		return nil, err
 	}
 	if err := durable.WriteFile(path, kept); err != nil {
@@ -160,6 +171,9 @@ func (w *Writer) write(step int, line any, numbers []Scalar) error {
 
 // Sync makes the steps written so far durable. TensorBoard's events are for looking at, and are not synced.
 func (w *Writer) Sync() error {
+	if w.jsonl == nil { // of Follow
+		return nil
+	}
 	if err := w.jsonl.Sync(); err != nil {
 		return fmt.Errorf("syncing %s: %w", w.jsonl.Name(), err)
 	}
@@ -167,7 +181,12 @@ func (w *Writer) Sync() error {
 }
 
 // Close closes the files.
-func (w *Writer) Close() error { return errors.Join(w.jsonl.Close(), w.tb.file.Close()) }
+func (w *Writer) Close() error {
+	if w == nil || w.jsonl == nil { // of Follow
+		return nil
+	}
+	return errors.Join(w.jsonl.Close(), w.tb.file.Close())
+}
 
 // events is an event file of TensorBoard.
 type events struct{ file *os.File }

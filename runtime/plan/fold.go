@@ -46,7 +46,7 @@ func newFold(cfg *dsl.Config, o Options, st *state.Dir) *Fold {
 	f := &Fold{cfg: cfg, Disk: results.NewDisk(st.Path), making: map[string]addr.Addr{},
 		came: map[addr.Addr]addr.Addr{}, lifecycle: o.Lifecycle && !o.Select.RefreshOnly}
 	f.world = &blocks.World{Dir: cfg.Dir, StateDir: st.Path, Exports: o.Exports, State: st.State, Secrets: cfg.Secrets,
-		Caps: o.Caps, Patient: o.Patient, Hashing: o.Hashing, Cache: o.Cache, Peak: o.Peak,
+		Caps: o.Caps, Ranks: max(o.Ranks, 1), Rank: o.Rank, Patient: o.Patient, Hashing: o.Hashing, Cache: o.Cache, Peak: o.Peak,
 		Programs: program.NewPrograms(o.Caps), Files: exportdir.Hashes{},
 		Bounds: map[addr.Addr]program.Inference{}}
 	f.Disk.Elsewhere = o.Elsewhere

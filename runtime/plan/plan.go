@@ -30,6 +30,8 @@ type Options struct {
 	StateDir string // default: .stepflow in the pipeline's folder
 	Exports  string // folder under which exports go; "" for where the pipeline says
 	Caps     gpu.Caps
+	Ranks    int // processes that train together; 0 and 1 for one alone
+	Rank     int // of this one, from 0
 	Select   Selection
 	// hold to what lifecycle blocks say, in the plan and when it is applied; without it, a plan is only looked at
 	Lifecycle bool

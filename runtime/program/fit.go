@@ -183,11 +183,11 @@ func (s *Stage) asks(checkpointing string) string {
 	}
 	micro := s.Micro
 	if s.AutoMicro {
-		micro = s.Batch // where the search begins
+		micro = s.share() // where the search begins
 	}
 	return asked("%s %#v %#v %v %#v %s %v %t %v %v %d %d %d %t %t %t %v %s %t", s.Model.Key(), s.Params, s.Frozen, s.FrozenDType,
 		s.Adapters, s.Optimizer.Key(), scale, s.KeepsRemainders(), s.DType, s.Accumulate, s.Seq, s.Batch, micro, s.AutoMicro, s.Mask,
-		s.Fused, s.NEFTuneAlpha, checkpointing, s.merges())
+		s.Fused, s.NEFTuneAlpha, checkpointing, s.merges()) + asked("%d %d %s %t", s.Ranks, s.Rank, s.Shard, s.FromZero)
 }
 
 // asked is a key for what a program is made of.
@@ -200,11 +200,30 @@ func asked(format string, args ...any) string {
 // fit makes the stage's program, as Compile says.
 func (p *Programs) fit(s *Stage, checkpointing string) error {
 	p.begin(s, checkpointing)
+	if s.sharded() {
+		return p.fitAll(s, checkpointing)
+	}
 	if err := p.make(s); err != nil || p.caps.Memory == 0 || s.Program.ArenaBytes <= p.caps.Memory {
 		return err
 	}
 	if _, err := p.giveUp(s, checkpointing); err != nil {
 		return err
+	}
+	return p.make(s)
+}
+
+// fitAll is fit where ranks keep unlike parts. All give up the same, by the rank that keeps most.
+func (p *Programs) fitAll(s *Stage, checkpointing string) error {
+	if p.caps.Memory > 0 {
+		mine := s.Rank
+		s.Rank = s.heaviest()
+		n, err := p.Bytes(s)
+		if err == nil && n > p.caps.Memory {
+			_, err = p.giveUp(s, checkpointing)
+		}
+		if s.Rank = mine; err != nil {
+			return err
+		}
 	}
 	return p.make(s)
 }

@@ -114,9 +114,9 @@ func (p *Programs) leasts(s *Stage) (list []Stage) {
 	micros := []int{1}
 	switch {
 	case s.Fused:
-		micros[0] = s.Batch
+		micros[0] = s.share()
 	case s.DType == gpu.BF16 && s.Accumulate == gpu.InvalidDType && s.Batch > bf16Additions:
-		divisors := divisorsOf(s.Batch) // the first has wide gradients, this one has not
+		divisors := divisorsOf(s.share()) // the first has wide gradients, this one has not
 		micros = append(micros, divisors[sort.Search(len(divisors), func(i int) bool { return s.Batch/divisors[i] <= bf16Additions })])
 	}
 	for _, c.Micro = range micros {
@@ -133,7 +133,7 @@ func (p *Programs) leasts(s *Stage) (list []Stage) {
 func (p *Programs) begin(s *Stage, checkpointing string) {
 	s.Recompute = recomputed(checkpointing, len(s.Layers))
 	if s.AutoMicro {
-		s.Micro = s.Batch
+		s.Micro = s.share()
 	}
 	s.Chunk = ChunkRows(p.caps, s.Micro*s.Seq, s.Model.VocabSize)
 }
@@ -164,7 +164,7 @@ func (p *Programs) giveUp(s *Stage, checkpointing string) (bool, error) {
 		return ok, err
 	}
 	least := s.Micro // a larger micro-batch may take less, if gradients are then added up in bf16
-	for _, s.Micro = range divisorsOf(s.Batch) {
+	for _, s.Micro = range divisorsOf(s.share()) {
 		if s.Micro > least && s.MicroSteps() <= bf16Additions {
 			if ok, err := p.recompute(s); err != nil || ok {
 				return ok, err
@@ -179,7 +179,7 @@ func (p *Programs) giveUp(s *Stage, checkpointing string) (bool, error) {
 // smaller sets the largest micro-batch that fits, the least where none does. More sequences take more bytes, but so do more
 // micro-batches than gradients are added up of in bf16: these are tried last.
 func (p *Programs) smaller(s *Stage) (ok bool, err error) {
-	divisors := divisorsOf(s.Batch)
+	divisors := divisorsOf(s.share())
 	many := sort.Search(len(divisors), func(i int) bool { return s.Batch/divisors[i] <= bf16Additions })
 	for _, list := range [][]int{divisors[many:], divisors[:many]} {
 		if len(list) > 0 && s.SumsInF32 && s.alikeGradients(list[0], list[len(list)-1]) {

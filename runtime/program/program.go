@@ -13,12 +13,14 @@ import (
 	"stepflow/tracing"
 )
 
-// Segments of a stage's program. A step is zero, micro once a micro-batch, update; where updates are fused, micro makes them,
+// Segments of a stage's program. A step is zero, micro once a micro-batch, update, and on several ranks reduce before update; where updates are fused, micro makes them,
 // and update only finishes the norm. merge folds the adapters in; probe runs the model forward on the batch that lies in the input buffers.
 const (
 	SegZero   = "zero"
 	SegMicro  = "micro"
+	SegReduce = "reduce" // of a stage that several ranks train: the sums over them
 	SegUpdate = "update"
+	SegSpread = "spread" // the updated weights, from their owners to all
 	SegMerge  = "merge"
 	SegProbe  = "probe"
 )
@@ -40,7 +42,8 @@ func SegmentSpan(segment string) string {
 	return segmentSpans[segment]
 }
 
-var segmentSpans = map[string]string{SegZero: tracing.SpanZero, SegMicro: tracing.SpanMicro, SegUpdate: tracing.SpanUpdate}
+var segmentSpans = map[string]string{SegZero: tracing.SpanZero, SegMicro: tracing.SpanMicro, SegReduce: tracing.SpanReduce,
+	SegUpdate: tracing.SpanUpdate, SegSpread: tracing.SpanSpread}
 
 // Buffers that are not parameters.
 const (
@@ -147,10 +150,14 @@ type stageBuilder struct {
 	trainable []ops.Param
 	slots     []optim.Slot           // of trainable
 	merged    map[string]peft.Merged // by the id of the weight
+	owners    map[string]int         // of trainable parameters; see Stage.Owners
+	total     graph.Value            // [1]: of a fused update, the sum of squares of the gradients
+	nothing   graph.Value            // [1], zero, in the place of gradients that lie with another rank
 }
 
 func newStageBuilder(s *Stage, caps gpu.Caps) *stageBuilder {
-	return &stageBuilder{builder: newBuilder(s.All(), s.DType, s.Stored, widened(s.Model, s.Adapters, caps)), s: s}
+	return &stageBuilder{builder: newBuilder(s.All(), s.DType, s.Stored, widened(s.Model, s.Adapters, caps)), s: s,
+		owners: s.Owners()}
 }
 
 // StageGraph is what the program of a stage computes on a device with these capabilities; errors are the graph's.
@@ -168,9 +175,18 @@ func StageGraph(s *Stage, caps gpu.Caps) *graph.Graph {
 	}
 	if s.Fused {
 		b.fused()
+	}
+	if s.together() {
+		b.reduce()
+	}
+	if s.Fused {
+		b.norm()
 	} else {
 		b.refresh()
 		b.update()
+	}
+	if s.sharded() {
+		b.spread()
 	}
 	if s.merges() {
 		b.merge()
@@ -213,11 +229,18 @@ func (b *stageBuilder) declareSlots() {
 	hyper := b.input(BufHyper, gpu.F32, len(b.trainable), gpu.HyperLen)
 	for i, p := range b.trainable {
 		var grad graph.Value // a fused update's is a value of the backward pass
-		if !s.Fused {
+		if !s.Fused && (b.owns(p) || !s.passing()) {
 			grad = b.like(p, BufGrad(p.ID), gpu.RoleGradient, s.GradType(p))
 		}
 		scalars := g.View(hyper, i*gpu.HyperLen, gpu.Shape{gpu.HyperLen})
-		b.slots[i] = optim.NewSlot(g, s.Optimizer, p, b.weight(p.Name), grad, scalars)
+		if b.owns(p) {
+			b.slots[i] = optim.NewSlot(g, s.Optimizer, p, b.weight(p.Name), grad, scalars)
+		} else {
+			b.slots[i] = optim.Slot{Param: p, Weight: b.weight(p.Name), Grad: grad, Hyper: scalars}
+		}
+	}
+	if s.sharded() && s.Shard == ShardGradients {
+		b.nothing = g.Leaf(BufConst("zero"), gpu.RoleConst, gpu.Type{Shape: gpu.Shape{1}, DType: gpu.F32})
 	}
 }
 
@@ -282,6 +305,10 @@ func (b *stageBuilder) micro() {
 	g.At(-1, "loss")
 	seed := g.Op1("broadcast", gpu.Attrs{}, b.scale, b.nll)
 	g.Update(b.loss, g.Add(b.loss, g.Op1("sum", gpu.Attrs{}, g.Op1("mul", gpu.Attrs{}, nll, seed))))
+	if b.s.FromZero || b.s.Fused && b.s.together() {
+		b.apart(nll, seed)
+		return
+	}
 	var weights, grads []graph.Value
 	for _, x := range b.slots {
 		weights, grads = append(weights, x.Weight), append(grads, b.sum(x))
@@ -294,6 +321,41 @@ func (b *stageBuilder) micro() {
 			b.slots[i].Grad = d
 		case d != grads[i]: // a parameter the loss does not depend on keeps its zero
 			g.Update(grads[i], d)
+		}
+	}
+}
+
+// apart makes the gradients of a micro-batch from zero, and adds each to those before as soon as it is complete. So the sum has
+// the same bits wherever the micro-batches run (docs/decisions/0074).
+func (b *stageBuilder) apart(nll, seed graph.Value) {
+	g, s := b.g, b.s
+	var weights, from []graph.Value
+	for _, x := range b.slots {
+		var zeros graph.Value // in the type that parts are added up in
+		if t := s.GradType(x.Param); t != s.DType {
+			zeros = g.Late(func() graph.Value { return b.zeros(x.Weight, t) })
+		}
+		weights, from = append(weights, x.Weight), append(from, zeros)
+	}
+	made := g.Grad(nll, seed, weights, from)
+	g.Phase(gpu.Update)
+	for i, d := range made {
+		x := &b.slots[i]
+		g.At(x.Param.Layer, x.Param.Name)
+		if !d.Valid() || d == from[i] { // the loss does not depend on it
+			if s.Fused {
+				x.Grad = b.zeros(x.Weight, s.GradType(x.Param))
+			}
+			continue
+		}
+		if s.passing() || s.Fused && s.together() {
+			d = b.reduced(x.Param, d)
+		}
+		switch {
+		case s.Fused:
+			x.Grad = d
+		case x.Grad.Valid():
+			g.Update(x.Grad, g.AddApart(x.Grad, d))
 		}
 	}
 }
@@ -320,23 +382,30 @@ func (b *stageBuilder) fused() {
 	g, squares := b.g, b.output(BufSquares, 1)
 	g.Phase(gpu.Update)
 	g.Update(squares, optim.BuildEach(g, b.s.Optimizer, b.slots))
+	b.total = squares
+}
+
+// norm finishes the norm of gradients that were used as they were made.
+func (b *stageBuilder) norm() {
+	g := b.g
 	g.Segment(SegUpdate, gpu.Update)
 	g.At(-1, "clip_grad_norm")
-	g.Update(b.output(BufNorm, 1), g.Op1("clip", gpu.Attrs{}, squares))
+	g.Update(b.output(BufNorm, 1), g.Op1("clip", gpu.Attrs{}, b.total))
 }
 
 // refresh makes states of the optimizer anew, in the steps in which that is due.
 func (b *stageBuilder) refresh() {
 	for _, every := range b.s.Refreshes() {
 		b.g.Segment(SegRefresh(every), gpu.Update)
-		optim.BuildRefresh(b.g, b.s.Optimizer, b.slots, every)
+		optim.BuildRefresh(b.g, b.s.Optimizer, b.ownSlots(), every)
 	}
 }
 
 // update clips the gradients and moves the weights.
 func (b *stageBuilder) update() {
 	b.g.Segment(SegUpdate, gpu.Update)
-	norm, _ := optim.Build(b.g, b.s.Optimizer, b.slots)
+	b.g.At(-1, "clip_grad_norm")
+	norm, _ := optim.BuildOf(b.g, b.s.Optimizer, b.squares(), b.ownSlots())
 	b.g.Update(b.output(BufNorm, 1), norm)
 }
 

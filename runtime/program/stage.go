@@ -53,8 +53,13 @@ type Stage struct {
 	Mask       bool    // tokens attend to those of their own document alone
 	Horizon    float64 // tokens at which the schedule ends
 	Steps      int
-	Schedule   optim.Schedule
-	Optimizer  optim.Optimizer
+	Ranks      int   // processes that train it together; 0 and 1 for one alone
+	Rank       int   // of this one, from 0
+	Shard      Shard // what each of them has a part of
+	// FromZero says that the gradient of each micro-batch is made from zero before it is added to those before.
+	FromZero  bool
+	Schedule  optim.Schedule
+	Optimizer optim.Optimizer
 	// Fused updates each parameter in the backward pass, as soon as its gradient is complete: gradients have no buffers. A step
 	// is one micro-batch.
 	Fused     bool
@@ -276,15 +281,21 @@ func (s *Stage) Refreshes() []int { return optim.Intervals(s.Optimizer, s.Traina
 // Segments are those that a step may run, in order.
 func (s *Stage) Segments() []string {
 	list := []string{SegZero, SegMicro}
+	if s.together() {
+		list = append(list, SegReduce)
+	}
 	for _, every := range s.Refreshes() {
 		list = append(list, SegRefresh(every))
 	}
-	return append(list, SegUpdate)
+	if list = append(list, SegUpdate); s.sharded() {
+		list = append(list, SegSpread)
+	}
+	return list
 }
 
 // Work is a step as the observer shows it.
 func (s *Stage) Work() observe.Work {
-	w := observe.Work{Program: s.Program, Micros: s.MicroSteps(), Tokens: s.StepTokens(), Steps: s.Steps}
+	w := observe.Work{Program: s.Program, Micros: s.OwnSteps(), Tokens: s.StepTokens(), Steps: s.Steps}
 	for _, name := range s.Segments() {
 		w.Segments = append(w.Segments, observe.Segment{Name: name, Span: SegmentSpan(name), Micro: name == SegMicro,
 			Whole: name == SegZero})

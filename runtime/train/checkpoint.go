@@ -23,7 +23,11 @@ func (l *Loop) keep(ctx context.Context, err error) error {
 	if step == 0 || !interrupted && !errors.As(err, &data) {
 		return err
 	}
-	if steps, err := checkpoint.Steps(l.Dir); err != nil || !slices.Contains(steps, step) {
+	saved, e := l.saved(step)
+	if e != nil {
+		return errors.Join(err, e)
+	}
+	if !saved {
 		if e := l.checkpoint(ctx); e != nil {
 			return errors.Join(err, e)
 		}
@@ -37,28 +41,58 @@ func (l *Loop) keep(ctx context.Context, err error) error {
 	return fmt.Errorf("%w. Step %d of %d is saved: apply goes on from there", err, step, l.stage.Steps)
 }
 
+// saved reports whether there is a checkpoint of a step: what rank 0 finds.
+func (l *Loop) saved(step int) (bool, error) {
+	b := []byte{0}
+	if l.first() {
+		if steps, err := checkpoint.Steps(l.Dir); err == nil && slices.Contains(steps, step) {
+			b[0] = 1
+		}
+	}
+	if l.comm == nil {
+		return b[0] == 1, nil
+	}
+	err := l.comm.Broadcast(0, b)
+	return b[0] == 1, err
+}
+
 // checkpoint saves the running stage and drops the oldest checkpoints beyond keep.
 func (l *Loop) checkpoint(ctx context.Context) error {
 	step := l.state.Step
-	files, err := l.Files(step)
+	var files []checkpoint.Part
+	var err error
+	if l.first() {
+		files, err = l.Files(step)
+	}
 	if err == nil {
 		_, err = l.write(ctx, step, files, false)
 	}
 	if err != nil {
 		return fmt.Errorf("saving step %d: %w; earlier checkpoints are untouched", step, err)
 	}
-	if err := l.Saved(step); err != nil {
+	if l.first() {
+		err = l.Saved(step)
+	}
+	if err := l.agree(err); err != nil {
 		return err
 	}
 	dir := checkpoint.StepDir(l.Dir, step)
 	l.remember(dir)
 	l.block.Event(ctx, observe.Event{Kind: observe.Saved, Message: dir, Step: &metrics.Step{Step: step}})
+	if !l.first() {
+		return nil
+	}
 	return prune(l.Dir, l.Keep)
 }
 
-// Save writes the stage's result, with files as Job.Files gives them, and returns its content id.
+// Save writes the stage's result, with files as Job.Files gives them, and returns its content id. Of several ranks the first has
+// the files, and gets the id.
 func (l *Loop) Save(ctx context.Context, files []checkpoint.Part) (id string, err error) {
-	return l.write(ctx, l.state.Step, files, true)
+	id, err = l.write(ctx, l.state.Step, files, true)
+	if err != nil {
+		err = l.agree(err)
+	}
+	return id, err
 }
 
 // write writes a checkpoint under the eyes of the observer.

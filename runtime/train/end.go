@@ -27,17 +27,30 @@ type Result struct {
 // Finish merges the adapters, measures what that changed, and returns what the stage came to. Where ctx ends or the data
 // fail the error comes after a checkpoint.
 func (l *Loop) Finish(ctx context.Context) (*Result, error) {
+	r, err := l.finish(ctx)
+	if err != nil {
+		err = l.agree(err)
+	}
+	return r, err
+}
+
+func (l *Loop) finish(ctx context.Context) (*Result, error) {
+	var err error
 	if ctx.Err() != nil { // the corpus may still be read
-		return nil, l.keep(ctx, observe.ErrInterrupted)
+		err = observe.ErrInterrupted
+	}
+	if err := l.agree(err); err != nil {
+		return nil, l.keep(ctx, err)
 	}
 	ended, err := l.end(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if err := l.feedProbe(); err != nil {
-		if ctx.Err() != nil {
-			err = observe.ErrInterrupted
-		}
+	err = l.feedProbe()
+	if err != nil && ctx.Err() != nil {
+		err = observe.ErrInterrupted
+	}
+	if err = l.agree(err); err != nil {
 		return nil, l.keep(ctx, err)
 	}
 	var before []float32
@@ -49,7 +62,7 @@ func (l *Loop) Finish(ctx context.Context) (*Result, error) {
 		seam = &trainstate.Seam{Probe: l.probeKey(), Loss: mean(before)}
 		return l.unsound(fmt.Sprintf("step %d", l.state.Step), seam.Loss, l.Dir)
 	})
-	if err != nil {
+	if err = l.agree(err); err != nil {
 		return nil, l.keep(ctx, err)
 	}
 	if len(l.stage.Adapters) > 0 {
@@ -125,7 +138,7 @@ func (l *Loop) mergeLast(ctx context.Context, seam *trainstate.Seam, before []fl
 	}
 	narrow := len(l.stage.MergedApart()) > 0
 	if narrow {
-		if err := l.mergeNarrow(ctx); err != nil {
+		if err := l.agree(l.mergeNarrow(ctx)); err != nil {
 			return l.keep(ctx, err)
 		}
 	}

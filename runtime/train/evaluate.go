@@ -220,8 +220,10 @@ func (l *Loop) measure(ctx context.Context, e *Evaluation) error {
 			l.block.Warn(ctx, "evaluate %q: %s", e.Name, n)
 		}
 	}
-	if err := l.metrics.WriteEvaluation(x); err != nil {
-		return err
+	if l.first() {
+		if err := l.metrics.WriteEvaluation(x); err != nil {
+			return err
+		}
 	}
 	if l.state.Step > 0 {
 		l.Ending.take(&l.state, &x)

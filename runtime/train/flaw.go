@@ -2,8 +2,10 @@ package train
 
 import (
 	"fmt"
+	"slices"
 
 	"stepflow/fineweb"
+	"stepflow/gpu"
 	"stepflow/runtime/checkpoint"
 	"stepflow/runtime/forward"
 	"stepflow/runtime/metrics"
@@ -29,11 +31,14 @@ func (t *trainer) firstNonFinite(step int, b *fineweb.Batch) (string, error) {
 	if f, err := t.weightFlaw(); err != nil || f.Found() {
 		return f.String(), err
 	}
+	if t.exchanges(program.SegMicro) {
+		return "not looked for, since the ranks add up gradients as they are made", nil
+	}
 	if err := t.run(program.SegZero); err != nil {
 		return "", err
 	}
-	for i := range s.MicroSteps() {
-		if err := t.feed(step, b, i); err != nil {
+	for i := range s.OwnSteps() {
+		if err := t.feed(step, b, s.FirstMicro()+i); err != nil {
 			return "", err
 		}
 		if where, err := forward.FirstNonFinite(t.loaded, s.Program, program.SegMicro); where != "" || err != nil {
@@ -41,6 +46,13 @@ func (t *trainer) firstNonFinite(step int, b *fineweb.Batch) (string, error) {
 		}
 	}
 	return "", nil
+}
+
+// exchanges reports whether a segment waits for other ranks.
+func (t *trainer) exchanges(segment string) bool {
+	p := t.stage.Program
+	seg, _ := p.Segment(segment)
+	return slices.ContainsFunc(p.Launches[seg.Lo:seg.Hi], func(l gpu.Launch) bool { return gpu.Lookup(l.Kernel).Collective })
 }
 
 // unsound is the error of a stage whose result gives no finite loss on the batch in the input buffers, after what was

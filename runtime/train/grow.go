@@ -62,7 +62,7 @@ func (t *trainer) growState(ctx context.Context, opt *checkpoint.File, p ops.Par
 	case n > 0:
 		t.begun++
 	}
-	for _, s := range t.stage.States(p) {
+	for _, s := range t.states(p) {
 		if begins && !s.Copy || t.stage.Lacks(p, s, opt.Shape) {
 			continue
 		}

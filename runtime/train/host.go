@@ -99,7 +99,7 @@ func (t *trainer) setWeightBytes(p ops.Param) int64 {
 	if t.stage.Narrow(p) { // decoded again, to compare
 		most += value
 	}
-	for _, s := range t.stage.States(p) {
+	for _, s := range t.states(p) {
 		n := copied(t.named(s.Buffer(p.ID)))
 		if s.Type.DType.Quantized() {
 			n += float * int64(s.Type.Shape.Elems())
@@ -145,7 +145,7 @@ func (t *trainer) growBytes(p ops.Param) int64 {
 	if g.KeepsState(p) {
 		return most
 	}
-	for _, s := range t.stage.States(p) { // as it is stored, decoded, in order, and the sum
+	for _, s := range t.states(p) { // as it is stored, decoded, in order, and the sum
 		most = max(most, s.Type.Bytes()+3*float*int64(s.Type.Shape.Elems()))
 	}
 	return most
@@ -154,7 +154,7 @@ func (t *trainer) growBytes(p ops.Param) int64 {
 // restoreBytes is what restore takes: a value and its copy, or a state as it is stored and as it is copied.
 func (t *trainer) restoreBytes(p ops.Param) int64 {
 	most := float*p.Elems() + copied(t.named(p.ID))
-	for _, s := range t.stage.States(p) {
+	for _, s := range t.states(p) {
 		most = max(most, s.Type.Bytes()+copied(t.named(s.Buffer(p.ID))))
 	}
 	return most

@@ -47,8 +47,9 @@ type Job struct {
 	Ending      *Ending       // when it ends before its last step; nil for never
 	Best        *Value        // the result is the model with the best; nil for the last
 
-	Async bool    // the device works while the host goes on
-	Peak  float64 // of the device in FLOP/s, the highest that was measured; 0 where that is not known
+	Comm  gpu.Communicator // of the ranks that train it together, which the device has joined; nil for one alone
+	Async bool             // the device works while the host goes on
+	Peak  float64          // of the device in FLOP/s, the highest that was measured; 0 where that is not known
 
 	// Files returns what a checkpoint on the way holds beside tensors and the trainer's state. The first says where it
 	// comes from.
@@ -81,27 +82,44 @@ type Loop struct {
 // what was loaded.
 func Begin(ctx context.Context, b *observe.Block, j Job, loaded gpu.Loaded) (*Loop, error) {
 	s := j.Stage
-	l := &Loop{Job: j, block: b, trainer: &trainer{stage: s, loaded: loaded, tok: j.Tokenizer}}
-	if err := forward.SetConstants(loaded, s.Program, s.Model, s.Seq); err != nil {
+	l := &Loop{Job: j, block: b, trainer: newTrainer(s, loaded, j.Comm)}
+	l.tok = j.Tokenizer
+	if err := together(j.Comm, s.Program); err != nil {
 		return nil, err
 	}
+	if err := l.agree(l.ready(ctx)); err != nil {
+		return nil, errors.Join(err, l.metrics.Close())
+	}
+	return l, nil
+}
+
+// ready makes the loop ready for its first step.
+func (l *Loop) ready(ctx context.Context) error {
+	j, s, loaded := &l.Job, l.stage, l.loaded
+	if err := forward.SetConstants(loaded, s.Program, s.Model, s.Seq); err != nil {
+		return err
+	}
 	if err := l.weights(ctx); err != nil {
-		return nil, err
+		return err
 	}
 	debug.FreeOSMemory() // what making or reading the weights took; the steps fill the arena now
 	var err error
 	if l.stream, err = j.Corpus.Stream(fineweb.Train, j.Tokenizer, s.Seq, l.state.Position); err != nil {
-		return nil, err
+		return err
 	}
 	l.counted = l.state.Counted
 	l.state.Seam = nil
 	if l.Before != nil {
 		if err := l.cut(ctx, func() error { return l.compareSeam(ctx) }); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	l.metrics, err = metrics.Open(j.Dir, l.state.Step)
-	return l, err
+	if l.first() {
+		l.metrics, err = metrics.Open(j.Dir, l.state.Step)
+	} else {
+		l.metrics, err = metrics.Follow(j.Dir, l.state.Step)
+	}
+	return err
 }
 
 // weights restores the weights and the state, or makes the first ones.
@@ -175,17 +193,20 @@ func (l *Loop) Close() error {
 
 // Train runs the steps that are left. An error of the data, or ErrInterrupted where ctx ends, comes after a checkpoint.
 func (l *Loop) Train(ctx context.Context) error {
-	return l.block.Inside(ctx, tracing.SpanTrain, l.steps)
+	if err := l.block.Inside(ctx, tracing.SpanTrain, l.steps); err != nil {
+		return l.agree(err)
+	}
+	return nil
 }
 
 // steps is the training loop. On a device that works while the host goes on, the batch of step n+1 and its
 // forward and backward passes are queued after step n before its loss is read.
 func (l *Loop) steps(ctx context.Context) error {
-	if err := l.prepare(ctx); err != nil {
+	if err := l.agree(l.prepare(ctx)); err != nil {
 		return l.keep(ctx, err)
 	}
 	known := l.isBest()
-	if err := l.evaluate(ctx, l.metrics.Made); err != nil { // what an interrupt kept from being made, or before the first step
+	if err := l.agree(l.evaluate(ctx, l.metrics.Made)); err != nil { // what an interrupt kept from being made, or before the first step
 		return l.keep(ctx, err)
 	}
 	if !known && l.isBest() && !l.over() { // its checkpoint was saved before that was known
@@ -199,7 +220,7 @@ func (l *Loop) steps(ctx context.Context) error {
 	var ahead *flight
 	var aheadErr error
 	for !l.over() {
-		if ctx.Err() != nil {
+		if ctx.Err() != nil && l.comm == nil { // else the ranks agree on it when they begin a step
 			return l.keep(ctx, observe.ErrInterrupted)
 		}
 		start, f := time.Now(), ahead
@@ -210,7 +231,7 @@ func (l *Loop) steps(ctx context.Context) error {
 				return l.keep(ctx, err)
 			}
 		}
-		if err := l.update(f); err != nil {
+		if err := l.lost(l.update(f)); err != nil {
 			return err
 		}
 		if ahead = nil; l.mayBegin(ctx, f) {
@@ -260,14 +281,14 @@ func (l *Loop) timed(step int) bool { return l.watch.On() && (!l.Async || l.watc
 // weights, which is not done before the step before it has been judged.
 func (l *Loop) mayBegin(ctx context.Context, f *flight) bool {
 	return l.Async && !l.stage.Fused && f.step < l.stage.Steps && !f.timed && !l.timed(f.step+1) && !l.stage.RestartAfter(f.step) &&
-		!l.evaluates(f.step) && ctx.Err() == nil
+		!l.evaluates(f.step) && (ctx.Err() == nil || l.comm != nil)
 }
 
 // complete waits for a step and does what is due after it. queue is how many batches lay ready.
 func (l *Loop) complete(ctx context.Context, f *flight, start time.Time, queue int) error {
 	loss, norm, err := f.read()
 	if err != nil {
-		return err
+		return l.lost(err)
 	}
 	if err := l.judge(ctx, f, loss, norm, start); err != nil {
 		return err
@@ -288,14 +309,18 @@ func (l *Loop) complete(ctx context.Context, f *flight, start time.Time, queue i
 	if l.recent = append(l.recent, m.Seconds); len(l.recent) > recentOf {
 		l.recent = l.recent[1:]
 	}
-	if err := l.metrics.Write(m); err != nil {
-		return err
+	if l.first() {
+		if err := l.metrics.Write(m); err != nil {
+			return err
+		}
 	}
 	l.watch.Done(ctx, m, l.ran(f, start, queue))
 	l.block.Event(ctx, observe.Event{Kind: observe.StepDone, Step: &m, Steps: l.stage.Steps,
 		Memory: l.loaded.Allocated(), Peak: l.Peak})
-	if err := l.evaluate(ctx, nil); err != nil {
-		return l.keep(ctx, err)
+	if l.evaluates(f.step) {
+		if err := l.agree(l.evaluate(ctx, nil)); err != nil {
+			return l.keep(ctx, err)
+		}
 	}
 	if !l.over() && (l.isBest() || l.Every > 0 && f.step%l.Every == 0) {
 		return l.checkpoint(ctx)

@@ -40,7 +40,10 @@ func (t *trainer) save(dir string, files []checkpoint.Part, final bool) (id stri
 	if final && len(t.apart) > 0 {
 		parts = append(parts, checkpoint.Tensors(checkpoint.AdaptersIn(t.stage.KeepApart), t.apart))
 	}
-	return checkpoint.Write(dir, parts)
+	if t.comm == nil {
+		return checkpoint.Write(dir, parts)
+	}
+	return checkpoint.WriteTogether(t.comm, t.agree, dir, parts)
 }
 
 // release gives back what saving took. If that was much, the system has it at once: the collector would let as much garbage lie
@@ -67,7 +70,9 @@ func (t *trainer) tensors(final bool) (model, adapter, opt []checkpoint.Tensor) 
 			model = append(model, t.plainTensor(p, final && !s.KeepApart))
 			continue
 		}
-		model = append(model, t.tensor(p.Name, p.ID))
+		x := t.tensor(p.Name, p.ID)
+		x.Rank = t.owners[p.ID]
+		model = append(model, x)
 	}
 	opt = t.storedTensors(final)
 	if !final {

@@ -29,7 +29,7 @@ func Sizes(s *program.Stage, final bool) map[string]int64 {
 
 // planned is a trainer without a device, which knows what it will hold.
 func planned(s *program.Stage) *trainer {
-	t := &trainer{stage: s}
+	t := newTrainer(s, nil, nil)
 	if s.Peft != nil && s.Peft.Principal() {
 		t.taken.first = map[string][]float32{}
 		for _, p := range peft.Params(s.Adapters) {

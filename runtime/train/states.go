@@ -12,13 +12,17 @@ import (
 
 // stateTensors lists what a checkpoint holds of a state of p: one tensor, or its codes and their scales.
 func (t *trainer) stateTensors(s optim.State, p ops.Param) []checkpoint.Tensor {
-	whole := t.tensor(s.Buffer(p.ID), s.Buffer(p.ID))
+	whole := checkpoint.Tensor{Name: s.Buffer(p.ID), Shape: s.Type.Shape, DType: s.Type.DType}
+	if t.owns(p) {
+		whole = t.tensor(s.Buffer(p.ID), s.Buffer(p.ID))
+	}
+	whole.Rank = t.owners[p.ID]
 	if !s.Type.DType.Quantized() {
 		return []checkpoint.Tensor{whole}
 	}
 	n := s.Type.Shape.Elems()
 	part := func(name string, x gpu.Type, lo, hi int64) checkpoint.Tensor {
-		return checkpoint.Tensor{Name: name, Shape: x.Shape, DType: x.DType, Data: func() ([]byte, error) {
+		return checkpoint.Tensor{Name: name, Shape: x.Shape, DType: x.DType, Rank: whole.Rank, Data: func() ([]byte, error) {
 			b, err := whole.Data()
 			if err != nil {
 				return nil, err
@@ -39,7 +43,7 @@ func inFile(shape gpu.Shape) (codes, scales gpu.Type) {
 
 // restoreState reads what the optimizer keeps of a parameter, in the type that it keeps it in.
 func (t *trainer) restoreState(opt *checkpoint.File, p ops.Param) error {
-	for _, s := range t.stage.States(p) {
+	for _, s := range t.states(p) {
 		raw, kept, err := readState(opt, s, p)
 		if err != nil {
 			return err

@@ -37,6 +37,14 @@ func (f *flight) run(t *trainer, segment string) error {
 	return err
 }
 
+// runIf runs a segment that not every program has.
+func (f *flight) runIf(t *trainer, segment string) error {
+	if _, ok := t.stage.Program.Segment(segment); !ok {
+		return nil
+	}
+	return f.run(t, segment)
+}
+
 // dataError is an error of reading the data: the weights are sound, and the step has not begun.
 type dataError struct{ error }
 
@@ -46,8 +54,21 @@ func (e dataError) Unwrap() error { return e.error }
 // the device.
 func (t *trainer) begin(ctx context.Context, batches <-chan fineweb.Prefetched, step int, timed bool) (*flight, error) {
 	start := time.Now()
+	next, err := t.next(ctx, batches)
+	if err = t.agree(err); err != nil {
+		return nil, err
+	}
+	f := &flight{step: step, at: start, batch: next, wait: time.Since(start), timed: timed}
+	return f, t.lost(t.backpropagate(f))
+}
+
+// next takes the next batch.
+func (t *trainer) next(ctx context.Context, batches <-chan fineweb.Prefetched) (*fineweb.Batch, error) {
 	var next fineweb.Prefetched
 	var ok bool
+	if t.comm != nil && ctx.Err() != nil {
+		return nil, observe.ErrInterrupted
+	}
 	select {
 	case next, ok = <-batches:
 	case <-ctx.Done():
@@ -62,8 +83,7 @@ func (t *trainer) begin(ctx context.Context, batches <-chan fineweb.Prefetched, 
 	if next.Err != nil {
 		return nil, dataError{next.Err}
 	}
-	f := &flight{step: step, at: start, batch: next.Batch, wait: time.Since(start), timed: timed}
-	return f, t.backpropagate(f)
+	return next.Batch, nil
 }
 
 // backpropagate puts a step's forward and backward passes on the device, and with them its updates where these are fused.
@@ -80,15 +100,15 @@ func (t *trainer) backpropagate(f *flight) error {
 	if err := f.run(t, program.SegZero); err != nil {
 		return err
 	}
-	for i := range s.MicroSteps() {
-		if err := t.feed(f.step, f.batch, i); err != nil {
+	for i := range s.OwnSteps() {
+		if err := t.feed(f.step, f.batch, s.FirstMicro()+i); err != nil {
 			return err
 		}
 		if err := f.run(t, program.SegMicro); err != nil {
 			return err
 		}
 	}
-	return nil
+	return f.runIf(t, program.SegReduce)
 }
 
 // feed puts micro-batch i of a step into the input buffers.
@@ -118,6 +138,9 @@ func (t *trainer) update(f *flight) (err error) {
 		}
 	}
 	if err := f.run(t, program.SegUpdate); err != nil {
+		return err
+	}
+	if err := f.runIf(t, program.SegSpread); err != nil {
 		return err
 	}
 	if f.loss, err = t.loaded.Fetch(t.named(program.BufLoss).Operand); err != nil {

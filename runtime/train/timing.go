@@ -11,7 +11,6 @@ import (
 	"stepflow/runtime/forward"
 	"stepflow/runtime/observe"
 	"stepflow/runtime/program"
-	"stepflow/runtime/trainstate"
 )
 
 // warmUp is how many steps run before those that are timed.
@@ -32,7 +31,8 @@ func TimeSteps(ctx context.Context, s *program.Stage, d gpu.Device, n int, batch
 		return nil, err
 	}
 	defer loaded.Close()
-	t := &trainer{stage: s, loaded: loaded, state: trainstate.State{OptimizerSteps: map[string]int64{}}}
+	t := newTrainer(s, loaded, nil)
+	t.state.OptimizerSteps = map[string]int64{}
 	if err := forward.SetConstants(loaded, s.Program, s.Model, s.Seq); err != nil {
 		return nil, err
 	}

@@ -8,6 +8,7 @@ import (
 	"stepflow/fineweb/tokenizer"
 	"stepflow/gpu"
 	"stepflow/ops"
+	"stepflow/ops/optim"
 	"stepflow/runtime/checkpoint"
 	"stepflow/runtime/forward"
 	"stepflow/runtime/observe"
@@ -29,6 +30,27 @@ type trainer struct {
 	decomposed decomposed          // of the weights that adapters take the place of
 	progress   *observe.Progress   // of making the first weights; nil where nobody is told
 	begun      int                 // parameters whose moments begin again: another optimizer trained them before
+	comm       gpu.Communicator    // of the ranks that train the stage; nil for one alone
+	owners     map[string]int      // see Stage.Owners
+}
+
+// newTrainer is a trainer of a program that is loaded.
+func newTrainer(s *program.Stage, loaded gpu.Loaded, c gpu.Communicator) *trainer {
+	return &trainer{stage: s, loaded: loaded, comm: c, owners: s.Owners()}
+}
+
+// owns reports whether this rank keeps what the optimizer has of a parameter.
+func (t *trainer) owns(p ops.Param) bool {
+	r, ok := t.owners[p.ID]
+	return !ok || r == t.stage.Rank
+}
+
+// states lists what the optimizer keeps of a parameter on this rank.
+func (t *trainer) states(p ops.Param) []optim.State {
+	if !t.owns(p) {
+		return nil
+	}
+	return t.stage.States(p)
 }
 
 func (t *trainer) named(name string) gpu.Buffer {
@@ -71,7 +93,7 @@ func (t *trainer) setWith(p ops.Param, v []float32, states map[string][]float32)
 	if err := set(p, v); err != nil {
 		return err
 	}
-	for _, s := range t.stage.States(p) {
+	for _, s := range t.states(p) {
 		name, first, given := s.Buffer(p.ID), v, s.Copy
 		if x, ok := states[s.Name]; ok {
 			first, given = x, true

@@ -89,7 +89,7 @@ func (s *Stage) job(r *blocks.Run, tok *bpe.Tokenizer, corpus *fineweb.Set) (tra
 	j := train.Job{Stage: &s.Stage, StepFLOPs: s.Figures.StepFLOPs, Recipe: r.Recipe, Dir: r.Folder(), FromStep: r.From,
 		Every: s.Every, Keep: s.Keep,
 		Evaluations: s.measuring(tok), Ending: s.Ending, Best: s.Best,
-		Tokenizer: tok, Corpus: corpus, Parts: s.Data.Names(), Async: r.Device.Caps().Async,
+		Comm: r.Comm, Tokenizer: tok, Corpus: corpus, Parts: s.Data.Names(), Async: r.Device.Caps().Async,
 		Peak: s.peak(r, r.Device.PeakFLOPs(s.DType)),
 		Data: fmt.Sprintf("%.16s %.16s %d", id(s.Data.Addr), id(s.Tokenizer.Addr), s.Seq)}
 	if s.Tune != nil {
