@@ -127,6 +127,7 @@ var may = map[string]string{
 	"gpu/cuda/emu":      "gpu gpu/cuda gpu/cuda/kernels",
 	"gpu/cuda/nvrtc":    "gpu/cuda/kernels",
 	"gpu/gputest":       "gpu gpu/ref",
+	"gpu/mpi":           "gpu",
 	"gpu/probe":         "gpu",
 	"tracing":           "foreign",
 	"tools/campaign":    "",
@@ -187,7 +188,7 @@ var owner = map[string]string{
 	"github.com/mattn":             "cmd/stepflow cmd/stepflow/live cmd/stepflow/live/livetest",
 	"github.com/rogpeppe":          "cmd/stepflow",
 	"gorgonia.org/cu":              "gpu/cuda",
-	"github.com/ebitengine/purego": "gpu/cuda gpu/cuda/nvrtc",
+	"github.com/ebitengine/purego": "gpu/cuda gpu/cuda/nvrtc gpu/mpi",
 	"golang.org/x/text":            "fineweb/ngram fineweb/tokenizer foreign/jinja",
 	"github.com/zclconf/go-cty":    "dsl runtime/trial runtime/apply runtime/saved runtime/plan runtime/blocks " + kinds,
 }

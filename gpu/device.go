@@ -73,7 +73,8 @@ type Loaded interface {
 	// Sync waits and gives the timings of the timed runs since the last Sync.
 	Sync() ([]Timing, error)
 	// Stop ends the run under way early and all to come at once: Run returns ErrStopped, and what the launches
-	// write is of no use. What none of them writes stays as it is. Any goroutine may call it at any time.
+	// write is of no use. What none of them writes stays as it is. A program that runs together with those of other ranks ends
+	// those too, by Abort of the communicator. Any goroutine may call it at any time.
 	Stop()
 	// Allocated is the bytes of device memory this program holds.
 	Allocated() int64

@@ -47,7 +47,8 @@ type Kernel struct {
 	Products bool
 	// InPlace lists {output, input} pairs that may be one buffer.
 	InPlace [][2]int
-	// Collective is set if it waits for the other ranks that run the program.
+	// Collective is set if it waits for the other ranks that run the program. It may run beside launches after it that do not name
+	// it in Deps.
 	Collective bool
 	// Strided counts the operands that may have a row stride; all others are contiguous.
 	Strided Strided

@@ -1,55 +1,55 @@
 package cpu
 
 import (
-	"fmt"
-
 	"stepflow/gpu"
 )
 
-// collective runs f, after which an error ends the run.
-func (l *loaded) collective(x *gpu.Launch, f func() error) func() {
-	return func() {
-		if err := f(); err != nil {
-			l.err = fmt.Errorf("%s %s: %w", x.Kernel, x.Name, err)
+// binds of collectives. What they return runs beside other launches, so they use no worker of the pool.
+var collectives = map[string]func(*loaded, *gpu.Launch) func() error{
+	"all_reduce": bindAllReduce,
+	"reduce":     bindReduce,
+	"bcast":      bindBcast,
+}
+
+// exchange is the buffers of an exchange and room for sums, made once for a program: collectives run one at a time.
+type exchange struct {
+	send, got [][]byte
+	sum, one  [sumPiece]float32
+}
+
+// sumPiece is how many elements are added up at a time, so that they lie in the nearest cache.
+const sumPiece = 2048
+
+// sumRanks adds up what the ranks have in a piece of an operand: got holds the parts in order, each as long as to, which may
+// be one of them.
+func (e *exchange) sumRanks(v *variant, to []byte, got [][]byte, dtype gpu.DType) {
+	of := func(b []byte) buffer {
+		if dtype == gpu.BF16 {
+			return buffer{h: view[uint16](b)}
 		}
+		return buffer{f: view[float32](b)}
+	}
+	y, last := of(to), len(got)-1
+	for lo := 0; lo < y.len(); lo += sumPiece {
+		hi := min(y.len(), lo+sumPiece)
+		sum := v.get(of(got[0]), lo, hi, e.sum[:])
+		for r := 1; r < last; r++ {
+			next := e.sum[:hi-lo]
+			v.add(next, sum, v.get(of(got[r]), lo, hi, e.one[:]))
+			sum = next
+		}
+		all := y.at(lo, hi, e.sum[:])
+		v.add(all, sum, v.get(of(got[last]), lo, hi, e.one[:]))
+		v.put(y, lo, all)
 	}
 }
 
-// sumRanks adds up what the ranks have in a piece of an operand of a size in bytes: got holds the parts in order, each of n
-// elements.
-func (d *Device) sumRanks(to []byte, got [][]byte, dtype gpu.DType) {
-	n := len(to) / int(dtype.Size())
-	l := &loop{body: func(w *worker, t int) {
-		lo, hi := t*gpu.SumBlock, min(n, (t+1)*gpu.SumBlock)
-		if dtype == gpu.BF16 {
-			y := view[uint16](to)[lo:hi]
-			for i := range y {
-				s := gpu.FromBF16(view[uint16](got[0])[lo+i])
-				for _, g := range got[1:] {
-					s += gpu.FromBF16(view[uint16](g)[lo+i])
-				}
-				y[i] = gpu.ToBF16(s)
-			}
-			return
-		}
-		y := view[float32](to)[lo:hi]
-		for i := range y {
-			s := view[float32](got[0])[lo+i]
-			for _, g := range got[1:] {
-				s += view[float32](g)[lo+i]
-			}
-			y[i] = s
-		}
-	}}
-	d.pool.run(l, blocksOf(n, gpu.SumBlock))
-}
-
 // bindAllReduce has each rank add up its share of each piece and give it to all.
-func bindAllReduce(d *Device, l *loaded, x *gpu.Launch) func() {
-	c, t := d.comm, x.In[0].Type
+func bindAllReduce(l *loaded, x *gpu.Launch) func() error {
+	c, t, e := l.comm, x.In[0].Type, l.exchange
 	size := int(t.DType.Size())
-	return l.collective(x, func() error {
-		in, out, scratch := l.bytes(x.In[0]), l.bytes(x.Out[0]), l.bytes(x.Scratch)
+	in, out, scratch := l.bytes(x.In[0]), l.bytes(x.Out[0]), l.bytes(x.Scratch)
+	return func() error {
 		for at := 0; at < t.Shape.Elems(); at += gpu.CollectivePiece {
 			n := min(gpu.CollectivePiece, t.Shape.Elems()-at)
 			part := func(b []byte, r int) []byte {
@@ -57,64 +57,66 @@ func bindAllReduce(d *Device, l *loaded, x *gpu.Launch) func() {
 				return b[(at+lo)*size : (at+hi)*size]
 			}
 			mine := len(part(in, c.Rank()))
-			send, got := make([][]byte, c.Size()), make([][]byte, c.Size())
-			for r := range send {
-				send[r], got[r] = part(in, r), scratch[r*mine:(r+1)*mine]
+			for r := range e.send {
+				e.send[r], e.got[r] = part(in, r), scratch[r*mine:(r+1)*mine]
 			}
-			if err := c.Exchange(send, got); err != nil {
+			e.got[c.Rank()] = e.send[c.Rank()]
+			if err := c.Exchange(e.send, e.got); err != nil {
 				return err
 			}
-			d.sumRanks(part(out, c.Rank()), got, t.DType)
-			for r := range send {
-				send[r], got[r] = part(out, c.Rank()), part(out, r)
+			e.sumRanks(l.device.variant, part(out, c.Rank()), e.got, t.DType)
+			for r := range e.send {
+				e.send[r], e.got[r] = part(out, c.Rank()), part(out, r)
 			}
-			if err := c.Exchange(send, got); err != nil {
+			if err := c.Exchange(e.send, e.got); err != nil {
 				return err
 			}
 		}
 		return nil
-	})
+	}
 }
 
 // bindReduce has the root add up what it receives, a piece at a time.
-func bindReduce(d *Device, l *loaded, x *gpu.Launch) func() {
-	c, t := d.comm, x.In[0].Type
+func bindReduce(l *loaded, x *gpu.Launch) func() error {
+	c, t, e, root := l.comm, x.In[0].Type, l.exchange, x.Attrs.Root
 	size := int(t.DType.Size())
+	in, out, scratch := l.bytes(x.In[0]), l.bytes(x.Out[0]), l.bytes(x.Scratch)
 	_, step := gpu.Share(min(t.Shape.Elems(), gpu.CollectivePiece), 0, x.Attrs.Ranks)
-	return l.collective(x, func() error {
-		in, out, scratch := l.bytes(x.In[0]), l.bytes(x.Out[0]), l.bytes(x.Scratch)
-		root := c.Rank() == x.Attrs.Root
-		if !root && x.In[0].Offset != x.Out[0].Offset {
+	return func() error {
+		if c.Rank() != root && x.In[0].Offset != x.Out[0].Offset {
 			copy(out, in)
 		}
 		for at := 0; at < t.Shape.Elems(); at += step {
 			end := min(t.Shape.Elems(), at+step)
 			n := (end - at) * size
-			send, got := make([][]byte, c.Size()), make([][]byte, c.Size())
-			send[x.Attrs.Root] = in[at*size : end*size]
-			if root {
-				for r := range got {
-					got[r] = scratch[r*n : (r+1)*n]
+			clear(e.send)
+			clear(e.got)
+			e.send[root] = in[at*size : end*size]
+			if c.Rank() == root {
+				for r := range e.got {
+					e.got[r] = scratch[r*n : (r+1)*n]
 				}
+				e.got[root] = e.send[root]
 			}
-			if err := c.Exchange(send, got); err != nil {
+			if err := c.Exchange(e.send, e.got); err != nil {
 				return err
 			}
-			if root {
-				d.sumRanks(out[at*size:end*size], got, t.DType)
+			if c.Rank() == root {
+				e.sumRanks(l.device.variant, out[at*size:end*size], e.got, t.DType)
 			}
 		}
 		return nil
-	})
+	}
 }
 
 // bindBcast copies the root's operand to all.
-func bindBcast(d *Device, l *loaded, x *gpu.Launch) func() {
-	return l.collective(x, func() error {
-		in, out := l.bytes(x.In[0]), l.bytes(x.Out[0])
-		if d.comm.Rank() == x.Attrs.Root && x.In[0].Offset != x.Out[0].Offset {
+func bindBcast(l *loaded, x *gpu.Launch) func() error {
+	c, root := l.comm, x.Attrs.Root
+	in, out := l.bytes(x.In[0]), l.bytes(x.Out[0])
+	return func() error {
+		if c.Rank() == root && x.In[0].Offset != x.Out[0].Offset {
 			copy(out, in)
 		}
-		return d.comm.Broadcast(x.Attrs.Root, out)
-	})
+		return c.Broadcast(root, out)
+	}
 }

@@ -12,6 +12,7 @@ import (
 	"os"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"stepflow/gpu"
@@ -40,7 +41,7 @@ var _ gpu.Device = (*Device)(nil)
 // for the fastest this machine has.
 func Open(threads int, isa string) (*Device, error) {
 	if threads <= 0 {
-		threads = runtime.GOMAXPROCS(0)
+		threads = runtime.GOMAXPROCS(0) - int(added.Load())
 	}
 	for i := range variants {
 		if v := &variants[i]; isa == "" || v.name == isa {
@@ -135,20 +136,39 @@ func fastest(runs int, f func()) float64 {
 // Close stops the pool.
 func (d *Device) Close() error { d.pool.close(); return nil }
 
-// Join has programs run together with those of other ranks.
-func (d *Device) Join(c gpu.Communicator) error { d.comm = c; return nil }
+// Join has programs run together with those of other ranks. What moves their bytes runs beside the pool, and gets a processor
+// of the Go runtime where the pool has one a goroutine: the operating system shares out the machine's.
+func (d *Device) Join(c gpu.Communicator) error {
+	d.comm = c
+	if c != nil && c.Size() > 1 && len(d.pool.workers) >= runtime.GOMAXPROCS(0) && added.CompareAndSwap(0, 1) {
+		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 1)
+	}
+	return nil
+}
+
+// added is the processors of the Go runtime that Join added.
+var added atomic.Int32
 
 // Load verifies the program and allocates its arena.
 func (d *Device) Load(p *gpu.Program) (gpu.Loaded, error) {
 	if err := errors.Join(p.Verify(), gpu.CheckRanks(p, d.comm)); err != nil {
 		return nil, err
 	}
-	l := &loaded{device: d, program: p}
+	l := &loaded{device: d, program: p, comm: d.comm}
 	var err error
 	if l.arena, err = newArena(p.ArenaBytes); err != nil {
 		return nil, fmt.Errorf("cpu: allocating an arena of %d bytes: %w", p.ArenaBytes, err)
 	}
+	together := map[int]func() error{}
 	for i := range p.Launches {
+		if x := &p.Launches[i]; x.Attrs.Ranks > 1 && collectives[x.Kernel] != nil {
+			if l.exchange == nil {
+				l.exchange = &exchange{send: make([][]byte, x.Attrs.Ranks), got: make([][]byte, x.Attrs.Ranks)}
+			}
+			together[i] = collectives[x.Kernel](l, x)
+			l.runs = append(l.runs, nil)
+			continue
+		}
 		run, err := d.bind(l, &p.Launches[i])
 		if err != nil {
 			l.Close()
@@ -156,6 +176,7 @@ func (d *Device) Load(p *gpu.Program) (gpu.Loaded, error) {
 		}
 		l.runs = append(l.runs, run)
 	}
+	l.queue = newQueue(l, together)
 	return l, nil
 }
 
@@ -164,14 +185,29 @@ type loaded struct {
 	device  *Device
 	program *gpu.Program
 	arena   []byte
-	runs    []func()
+	runs    []func() // by launch; nil for those of the queue
 	timings []gpu.Timing
-	err     error // of a collective, after which nothing more runs
+
+	comm     gpu.Communicator
+	queue    *queue // nil where no launch is a collective of several ranks
+	exchange *exchange
+}
+
+// Stop ends the run under way, and with it those of the other ranks, if there are any: what they would wait for does not
+// come.
+func (l *loaded) Stop() {
+	l.Stopping.Stop()
+	if l.queue != nil {
+		l.comm.Abort(gpu.ErrStopped)
+	}
 }
 
 func (l *loaded) Allocated() int64 { return int64(len(l.arena)) }
 
 func (l *loaded) Close() error {
+	if l.queue != nil {
+		l.queue.close()
+	}
 	arena := l.arena
 	l.arena, l.runs = nil, nil
 	return freeArena(arena)
@@ -201,8 +237,21 @@ func (l *loaded) Run(lo, hi int, timed bool) error {
 	pool := l.device.pool
 	pool.stopping = &l.Stopping
 	defer func() { pool.stopping = pool.never }()
-	base := time.Now()
-	for i := lo; i < hi && l.err == nil && !l.Stopped(); i++ {
+	base, q, before := time.Now(), l.queue, len(l.timings)
+	if q != nil {
+		q.start(timed, base)
+	}
+	for i := lo; i < hi && !l.Stopped(); i++ {
+		if q != nil {
+			if q.failed.Load() {
+				break
+			}
+			if l.runs[i] == nil {
+				q.begin(i)
+				continue
+			}
+			q.before(i, lo)
+		}
 		if !timed {
 			l.runs[i]()
 			continue
@@ -211,10 +260,16 @@ func (l *loaded) Run(lo, hi int, timed bool) error {
 		l.runs[i]()
 		l.timings = append(l.timings, gpu.Timing{Launch: i, Start: start, Duration: time.Since(base) - start})
 	}
+	var err error
+	if q != nil {
+		if err = q.end(); err == nil && timed {
+			l.timings = q.merge(l.timings, before)
+		}
+	}
 	if l.Stopped() {
 		return gpu.ErrStopped
 	}
-	return l.err
+	return err
 }
 
 func (l *loaded) Sync() ([]gpu.Timing, error) {

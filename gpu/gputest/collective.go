@@ -13,111 +13,158 @@ import (
 // RunRanks tries the collectives on devices that open gives, one a rank: sums are made in the order of ranks, to the bit.
 func RunRanks(t *testing.T, open func() gpu.Device) {
 	for _, size := range []int{1, 2, 3, 4} {
-		for _, dtype := range []gpu.DType{gpu.F32, gpu.BF16} {
-			for _, n := range []int{1, 1000, gpu.CollectivePiece + 77} {
-				for _, inPlace := range []bool{false, true} {
-					if n > gpu.CollectivePiece && (size > 2 || !inPlace) {
-						continue
-					}
-					t.Run(fmt.Sprintf("%d ranks %v %d %v", size, dtype, n, inPlace), func(t *testing.T) {
-						tryRanks(t, open, size, gpu.Type{Shape: gpu.Shape{n}, DType: dtype}, inPlace)
+		for _, x := range trials(size) {
+			t.Run(x.String(), func(t *testing.T) {
+				errs := make([]error, size)
+				var wg sync.WaitGroup
+				for r, c := range Ranks(size) {
+					wg.Go(func() {
+						if errs[r] = x.run(c, open); errs[r] != nil {
+							c.Abort(errs[r])
+						}
 					})
 				}
-			}
+				wg.Wait()
+				for _, err := range errs {
+					if err != nil {
+						t.Error(err)
+					}
+				}
+			})
 		}
 	}
 }
 
-// tryRanks runs each collective once, with every root, and compares with the sum in the order of ranks.
-func tryRanks(t *testing.T, open func() gpu.Device, size int, typ gpu.Type, inPlace bool) {
-	rnd := rand.New(rand.NewPCG(uint64(size), uint64(typ.Shape.Elems())))
-	values := make([][]float32, size)
-	sum := make([]float32, typ.Shape.Elems())
-	for r := range values {
-		values[r] = make([]float32, len(sum))
-		for i := range values[r] {
-			values[r][i] = float32(rnd.NormFloat64())
-		}
-		values[r] = gpu.BytesFloat32(gpu.Float32Bytes(values[r], typ.DType), typ.DType)
-		for i := range sum {
-			sum[i] += values[r][i]
+// RunRank is RunRanks in one of several processes: all of them call it, each with its communicator.
+func RunRank(t *testing.T, c gpu.Communicator, open func() gpu.Device) {
+	for _, x := range trials(c.Size()) {
+		if err := x.run(c, open); err != nil {
+			c.Abort(err)
+			t.Fatalf("%v: %v", x, err)
 		}
 	}
-	for root := range size {
-		for _, kernel := range []string{"all_reduce", "reduce", "bcast"} {
-			got, err := together(open, size, kernel, root, typ, inPlace, values)
+}
+
+// trial is an operand of collectives.
+type trial struct {
+	size    int // ranks
+	typ     gpu.Type
+	inPlace bool
+}
+
+func (x trial) String() string { return fmt.Sprintf("%d ranks %v %v", x.size, x.typ, x.inPlace) }
+
+func trials(size int) (list []trial) {
+	for _, dtype := range []gpu.DType{gpu.F32, gpu.BF16} {
+		for _, n := range []int{1, 1000, gpu.CollectivePiece + 77} {
+			for _, inPlace := range []bool{false, true} {
+				if n <= gpu.CollectivePiece || size <= 2 && inPlace {
+					list = append(list, trial{size, gpu.Type{Shape: gpu.Shape{n}, DType: dtype}, inPlace})
+				}
+			}
+		}
+	}
+	for _, dtype := range []gpu.DType{gpu.I32, gpu.U8, gpu.Dynamic8, gpu.NF4, gpu.RowInt8} {
+		list = append(list, trial{size, gpu.Type{Shape: gpu.Shape{64, 192}, DType: dtype}, false})
+	}
+	return list
+}
+
+// kernels are those that take the operand.
+func (x trial) kernels() []string {
+	if x.typ.DType.IsFloat() {
+		return []string{"all_reduce", "reduce", "bcast"}
+	}
+	return []string{"bcast"}
+}
+
+// values are those of each rank, and their sum in the order of ranks.
+func (x trial) values() (values [][]byte, total []byte) {
+	rnd := rand.New(rand.NewPCG(uint64(x.size), uint64(x.typ.Shape.Elems())))
+	if !x.typ.DType.IsFloat() {
+		for range x.size {
+			b := make([]byte, x.typ.Bytes())
+			for i := range b {
+				b[i] = byte(rnd.Uint32())
+			}
+			values = append(values, b)
+		}
+		return values, nil
+	}
+	sum := make([]float32, x.typ.Shape.Elems())
+	for range x.size {
+		v := make([]float32, len(sum))
+		for i := range v {
+			v[i] = float32(rnd.NormFloat64())
+		}
+		b := gpu.Float32Bytes(v, x.typ.DType)
+		for i, v := range gpu.BytesFloat32(b, x.typ.DType) {
+			sum[i] += v
+		}
+		values = append(values, b)
+	}
+	return values, gpu.Float32Bytes(sum, x.typ.DType)
+}
+
+// run runs each collective as one of the ranks, with every root, and compares.
+func (x trial) run(c gpu.Communicator, open func() gpu.Device) error {
+	values, sum := x.values()
+	d := open()
+	defer d.Close()
+	if err := d.Join(c); err != nil {
+		return err
+	}
+	for root := range x.size {
+		for _, kernel := range x.kernels() {
+			want := sum
+			switch {
+			case kernel == "bcast":
+				want = values[root]
+			case kernel == "reduce" && c.Rank() != root:
+				want = values[c.Rank()]
+			}
+			got, err := x.collective(d, kernel, root, values[c.Rank()])
 			if err != nil {
-				t.Fatalf("%s: %v", kernel, err)
+				return fmt.Errorf("%s: %w", kernel, err)
 			}
-			for r := range got {
-				want := sum
-				switch {
-				case kernel == "bcast":
-					want = values[root]
-				case kernel == "reduce" && r != root:
-					want = values[r]
-				}
-				if !bytes.Equal(got[r], gpu.Float32Bytes(want, typ.DType)) {
-					t.Errorf("%s with root %d: rank %d has other values", kernel, root, r)
-				}
+			if !bytes.Equal(got, want) {
+				return fmt.Errorf("%s with root %d: rank %d has other values", kernel, root, c.Rank())
 			}
 		}
 	}
+	return nil
 }
 
-// together runs one collective on all ranks and returns what each has.
-func together(open func() gpu.Device, size int, kernel string, root int, typ gpu.Type, inPlace bool, values [][]float32) ([][]byte, error) {
-	k, a := gpu.Lookup(kernel), gpu.Attrs{Ranks: size}
+// collective runs one and returns what the rank has then.
+func (x trial) collective(d gpu.Device, kernel string, root int, values []byte) ([]byte, error) {
+	k, a := gpu.Lookup(kernel), gpu.Attrs{Ranks: x.size}
 	if kernel != "all_reduce" {
 		a.Root = root
 	}
-	got, errs := make([][]byte, size), make([]error, size)
-	var wg sync.WaitGroup
-	for r, c := range Ranks(size) {
-		wg.Go(func() {
-			errs[r] = func() error {
-				d := open()
-				defer d.Close()
-				if err := d.Join(c); err != nil {
-					return err
-				}
-				in, align := gpu.Operand{Type: typ}, d.Caps().Alignment
-				l := gpu.Launch{Kernel: kernel, Attrs: a, In: []gpu.Operand{in}, Out: []gpu.Operand{in}, Layer: -1}
-				at := gpu.Align(typ.Bytes(), align)
-				if !inPlace {
-					l.Out[0].Offset = at
-					at *= 2
-				}
-				if k.Scratch != nil {
-					n := k.Scratch(a, []gpu.Type{typ}, nil)
-					l.Scratch = gpu.Operand{Offset: at, Type: gpu.Type{Shape: gpu.Shape{int(n+3) / 4}, DType: gpu.F32}}
-					at += gpu.Align(n, align)
-				}
-				p := &gpu.Program{ArenaBytes: at, Launches: []gpu.Launch{l}, Segments: []gpu.Segment{{Name: "all", Hi: 1}}}
-				loaded, err := d.Load(p)
-				if err != nil {
-					return err
-				}
-				defer loaded.Close()
-				if err := loaded.CopyIn(in, gpu.Float32Bytes(values[r], typ.DType)); err != nil {
-					return err
-				}
-				if err := loaded.Run(0, 1, false); err != nil {
-					return err
-				}
-				got[r] = make([]byte, typ.Bytes())
-				return loaded.CopyOut(got[r], l.Out[0])
-			}()
-			if errs[r] != nil {
-				c.Abort(errs[r])
-			}
-		})
+	in, align := gpu.Operand{Type: x.typ}, d.Caps().Alignment
+	l := gpu.Launch{Kernel: kernel, Attrs: a, In: []gpu.Operand{in}, Out: []gpu.Operand{in}, Layer: -1}
+	at := gpu.Align(x.typ.Bytes(), align)
+	if !x.inPlace {
+		l.Out[0].Offset = at
+		at *= 2
 	}
-	wg.Wait()
-	for _, err := range errs {
-		if err != nil {
-			return nil, err
-		}
+	if k.Scratch != nil {
+		n := k.Scratch(a, []gpu.Type{x.typ}, nil)
+		l.Scratch = gpu.Operand{Offset: at, Type: gpu.Type{Shape: gpu.Shape{int(n+3) / 4}, DType: gpu.F32}}
+		at += gpu.Align(n, align)
 	}
-	return got, nil
+	p := &gpu.Program{ArenaBytes: at, Launches: []gpu.Launch{l}, Segments: []gpu.Segment{{Name: "all", Hi: 1}}}
+	loaded, err := d.Load(p)
+	if err != nil {
+		return nil, err
+	}
+	defer loaded.Close()
+	if err := loaded.CopyIn(in, values); err != nil {
+		return nil, err
+	}
+	if err := loaded.Run(0, 1, false); err != nil {
+		return nil, err
+	}
+	got := make([]byte, x.typ.Bytes())
+	return got, loaded.CopyOut(got, l.Out[0])
 }

@@ -10,6 +10,10 @@ import (
 // collective runs a kernel that combines what several ranks have: everyone receives everything, in float64.
 func (l *Loaded) collective(x *gpu.Launch) error {
 	v := l.Get(x.In[0])
+	if x.Attrs.Ranks == 1 { // and perhaps no communicator
+		l.Set(x.Out[0], v)
+		return nil
+	}
 	mine := make([]byte, 8*len(v))
 	for i, e := range v {
 		binary.LittleEndian.PutUint64(mine[8*i:], math.Float64bits(e))

@@ -1,0 +1,211 @@
+package mpi
+
+import (
+	"fmt"
+	"sync"
+	"syscall"
+	"time"
+	"unsafe"
+)
+
+// most is the bytes that one message carries at most: counts are of type int. Longer buffers are sent in pieces.
+var most = 1 << 30
+
+// Tags of messages.
+const (
+	tagLength = iota + 1 // 8 bytes: how many will follow
+	tagBytes
+	tagControl
+)
+
+// comm is the world of MPI. Its operations never block inside the library: they ask again and again whether they are
+// complete, so that they end when another rank has failed, and leave their processor to others while they wait.
+type comm struct {
+	*library
+	rank, size int
+
+	// mu is held for each call of the library, which is started for calls of one thread at a time.
+	mu  sync.Mutex
+	err error // after which no operation succeeds
+
+	// Of the operation under way. They are kept, so that an operation allocates nothing.
+	requests  []uint64 // the library's handles, of 4 or 8 bytes, close together
+	pending   int
+	indices   []int32
+	sent, got []uint64 // lengths
+	held      [2][][]byte
+
+	control
+	silence time.Duration
+
+	closing   sync.Once
+	finalize  chan struct{}
+	finalized chan error
+	ended     chan struct{} // closed by Close
+}
+
+func (c *comm) Rank() int    { return c.rank }
+func (c *comm) Size() int    { return c.size }
+func (c *comm) Name() string { return c.version }
+
+// Exchange tells the others how much is coming, and sends it when they have come too. So a rank that is early waits for a few
+// bytes, asleep most of the time, and data flow between ranks that look after them.
+func (c *comm) Exchange(send, recv [][]byte) error {
+	if len(send) != c.size || len(recv) != c.size {
+		return fmt.Errorf("an exchange of %d and %d buffers among %d ranks", len(send), len(recv), c.size)
+	}
+	if own, to := send[c.rank], recv[c.rank]; len(own) != len(to) {
+		return fmt.Errorf("rank %d keeps %d bytes and has room for %d", c.rank, len(own), len(to))
+	} else if len(own) > 0 && &own[0] != &to[0] {
+		copy(to, own)
+	}
+	if c.size == 1 {
+		return c.failed()
+	}
+	// The library reads and writes these until they are complete; after an error perhaps longer.
+	c.held = [2][][]byte{send, recv}
+	if c.sent == nil {
+		c.sent, c.got = make([]uint64, c.size), make([]uint64, c.size)
+	}
+	err := c.each(func(r int) error {
+		c.sent[r] = uint64(len(send[r]))
+		if err := c.post("MPI_Irecv", c.irecv, bytesOf(&c.got[r]), r, tagLength); err != nil {
+			return err
+		}
+		return c.post("MPI_Isend", c.isend, bytesOf(&c.sent[r]), r, tagLength)
+	})
+	if err != nil {
+		return err
+	}
+	err = c.each(func(r int) error {
+		if c.got[r] != uint64(len(recv[r])) {
+			return fmt.Errorf("rank %d sends %d bytes to rank %d, which expects %d: the ranks do not run the same program", r, c.got[r],
+				c.rank, len(recv[r]))
+		}
+		if err := c.post("MPI_Irecv", c.irecv, recv[r], r, tagBytes); err != nil {
+			return err
+		}
+		return c.post("MPI_Isend", c.isend, send[r], r, tagBytes)
+	})
+	c.held = [2][][]byte{}
+	return err
+}
+
+// Broadcast is the library's.
+func (c *comm) Broadcast(root int, b []byte) error {
+	if c.size == 1 || len(b) == 0 {
+		return c.failed()
+	}
+	c.held[0] = append(c.held[0][:0], b)
+	c.mu.Lock()
+	for len(b) > 0 && c.err == nil {
+		n := min(len(b), most)
+		c.err = c.check("MPI_Ibcast", c.call(c.ibcast, address(b), uintptr(n), c.bytes, uintptr(root), c.world, c.request()))
+		b = b[n:]
+	}
+	c.mu.Unlock()
+	err := c.complete()
+	c.held[0][0] = nil
+	return err
+}
+
+// each posts messages to and from all others, beginning with the next rank so that not all send to the same, and waits for
+// them.
+func (c *comm) each(post func(r int) error) error {
+	c.mu.Lock()
+	for i := 1; i < c.size && c.err == nil; i++ {
+		c.err = post((c.rank + i) % c.size)
+	}
+	c.mu.Unlock()
+	return c.complete()
+}
+
+// post begins to send or to receive.
+func (c *comm) post(name string, f uintptr, b []byte, rank, tag int) error {
+	for len(b) > 0 {
+		n := min(len(b), most)
+		if err := c.check(name, c.call(f, address(b), uintptr(n), c.bytes, uintptr(rank), uintptr(tag), c.world, c.request())); err != nil {
+			return err
+		}
+		b = b[n:]
+	}
+	return nil
+}
+
+// request is the address of one more request.
+func (c *comm) request() uintptr {
+	at := uintptr(c.pending) * c.handle
+	for uintptr(8*len(c.requests)) < at+c.handle {
+		c.requests = append(c.requests, 0)
+	}
+	if c.pending++; len(c.indices) < c.pending {
+		c.indices = append(c.indices, 0)
+	}
+	return uintptr(unsafe.Pointer(&c.requests[0])) + at
+}
+
+// complete waits for all requests.
+func (c *comm) complete() error {
+	var w waiting
+	for left := c.pending; ; {
+		asked := time.Now()
+		c.mu.Lock()
+		if c.err == nil && left > 0 {
+			var done int32
+			c.err = c.check("MPI_Testsome", c.call(c.testsome, uintptr(c.pending), uintptr(unsafe.Pointer(&c.requests[0])),
+				uintptr(unsafe.Pointer(&done)), uintptr(unsafe.Pointer(&c.indices[0])), c.noStatus))
+			left -= int(max(done, 0))
+			if done > 0 {
+				w = waiting{}
+			}
+		}
+		if c.err == nil && left > 0 {
+			c.hear()
+		}
+		err := c.err
+		c.mu.Unlock()
+		if err != nil || left == 0 {
+			c.pending = 0
+			return err
+		}
+		w.pass(asked)
+	}
+}
+
+// failed is the error of the communicator.
+func (c *comm) failed() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.err
+}
+
+// waiting is how long nothing has come.
+type waiting struct{ since time.Time }
+
+// Bounds of waiting. What has just begun is looked after; later there are pauses, of a length that adds little to the time
+// that has passed already.
+const (
+	awake     = 100 * time.Microsecond
+	busy      = 5 * time.Microsecond // a call of the library that takes this long moves bytes
+	part      = 32
+	leastNap  = 20 * time.Microsecond
+	longerNap = time.Millisecond
+)
+
+// pass lets some time pass after a look that began at a time.
+func (w *waiting) pass(asked time.Time) {
+	now := time.Now()
+	if w.since.IsZero() || now.Sub(asked) > busy {
+		w.since = now
+	}
+	waited := now.Sub(w.since)
+	if waited < awake {
+		syscall.RawSyscall(syscall.SYS_SCHED_YIELD, 0, 0, 0)
+		return
+	}
+	time.Sleep(min(max(waited/part, leastNap), longerNap))
+}
+
+func address(b []byte) uintptr { return uintptr(unsafe.Pointer(unsafe.SliceData(b))) }
+
+func bytesOf(x *uint64) []byte { return unsafe.Slice((*byte)(unsafe.Pointer(x)), 8) }

@@ -1,0 +1,288 @@
+//go:build linux
+
+package mpi
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"runtime"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"stepflow/gpu"
+	"stepflow/gpu/cpu"
+	"stepflow/gpu/gputest"
+)
+
+// asRank is the environment variable that makes a test run as one of the ranks.
+const asRank = "STEPFLOW_MPI_TEST"
+
+// under runs a test of this binary again as ranks of mpirun and returns what they print.
+func under(t *testing.T, ranks int, env ...string) (string, error) {
+	t.Helper()
+	mpirun := os.Getenv("STEPFLOW_MPIRUN")
+	if mpirun == "" {
+		mpirun = "mpirun"
+	}
+	if _, err := exec.LookPath(mpirun); err != nil {
+		if os.Getenv("CI") == "true" {
+			t.Fatal(err)
+		}
+		t.Skipf("%v: these tests need an MPI, such as Debian's openmpi-bin", err)
+	}
+	args := []string{"-n", strconv.Itoa(ranks)}
+	if version, _ := exec.Command(mpirun, "--version").Output(); bytes.Contains(version, []byte("Open MPI")) {
+		args = append(args, "--allow-run-as-root", "--oversubscribe")
+	}
+	c := exec.Command(mpirun, append(args, os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v=true", "-test.timeout=2m")...)
+	c.Env = append(append(os.Environ(), asRank+"=1"), env...)
+	out, err := c.CombinedOutput()
+	return string(out), err
+}
+
+// joined opens the communicator of a rank.
+func joined(t *testing.T) gpu.Communicator {
+	t.Helper()
+	c, err := Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func closed(t *testing.T, c gpu.Communicator) {
+	t.Helper()
+	if err := c.Close(); err != nil {
+		t.Error(err)
+	}
+	fmt.Printf("rank %d of %d has ended: %s\n", c.Rank(), c.Size(), c.Name())
+}
+
+// TestRanks moves bytes between 2, 3 and 4 processes, and runs the collectives of the CPU device over them.
+func TestRanks(t *testing.T) {
+	if os.Getenv(asRank) == "" {
+		for _, n := range []int{2, 3, 4} {
+			out, err := under(t, n)
+			if err != nil {
+				t.Fatalf("%d ranks: %v\n%s", n, err, out)
+			}
+			for r := range n {
+				if want := fmt.Sprintf("rank %d of %d has ended", r, n); strings.Count(out, want) != 1 {
+					t.Errorf("%d ranks: it does not say once %q:\n%s", n, want, out)
+				}
+			}
+			t.Log(strings.Split(out, "has ended: ")[1])
+		}
+		return
+	}
+	c := joined(t)
+	if _, err := Open(); err == nil {
+		t.Error("MPI was opened a second time")
+	}
+	exchanges(t, c)
+	broadcasts(t, c)
+	gputest.RunRank(t, c, func() gpu.Device {
+		d, err := cpu.Open(1, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d
+	})
+	closed(t, c)
+	if err := c.Broadcast(0, make([]byte, 1)); err == nil {
+		t.Error("a broadcast after the end succeeded")
+	}
+	if err := c.Close(); err != nil {
+		t.Error("a second Close:", err)
+	}
+}
+
+// message is what rank from sends to rank to in round i.
+func message(i, from, to, n int) []byte {
+	b := make([]byte, n)
+	s := rand.NewPCG(uint64(i), uint64(from<<16|to))
+	for at := 0; at < n; at += 8 {
+		x := s.Uint64()
+		for j := at; j < min(n, at+8); j++ {
+			b[j], x = byte(x), x>>8
+		}
+	}
+	return b
+}
+
+func exchanges(t *testing.T, c gpu.Communicator) {
+	rnd := rand.New(rand.NewPCG(uint64(c.Size()), 1)) // the same on all ranks
+	kinds := []int{0, 1, 100, 5000, 300_000, 2 << 20}
+	for i := range 40 {
+		lengths := make([]int, c.Size()*c.Size())
+		for j := range lengths {
+			if lengths[j] = kinds[rnd.IntN(len(kinds))]; lengths[j] > 1 {
+				lengths[j] = rnd.IntN(lengths[j])
+			}
+		}
+		if i == 0 {
+			clear(lengths)
+		}
+		if i == 39 {
+			lengths[1], lengths[c.Size()] = 65<<20+3, 64<<20+1 // between ranks 0 and 1
+		}
+		func() {
+			if i == 38 { // as if counts had fewer bits
+				defer func(was int) { most = was }(most)
+				most = 1000
+			}
+			send, recv, want := make([][]byte, c.Size()), make([][]byte, c.Size()), make([][]byte, c.Size())
+			for r := range send {
+				out, in := lengths[c.Rank()*c.Size()+r], lengths[r*c.Size()+c.Rank()]
+				send[r], want[r], recv[r] = message(i, c.Rank(), r, out), message(i, r, c.Rank(), in), make([]byte, in)
+			}
+			if i%2 == 1 {
+				recv[c.Rank()] = send[c.Rank()]
+			}
+			if err := c.Exchange(send, recv); err != nil {
+				t.Fatal(err)
+			}
+			for r := range recv {
+				if !bytes.Equal(recv[r], want[r]) {
+					t.Fatalf("round %d: rank %d received other bytes from rank %d, of %d", i, c.Rank(), r, len(want[r]))
+				}
+			}
+		}()
+	}
+}
+
+func broadcasts(t *testing.T, c gpu.Communicator) {
+	for i, n := range []int{0, 1, 4096, 100_001, 9 << 20} {
+		for root := range c.Size() {
+			if i == 3 {
+				most = 30_000
+			}
+			want := message(i, root, 0, n)
+			b := make([]byte, n)
+			if c.Rank() == root {
+				copy(b, want)
+			}
+			if err := c.Broadcast(root, b); err != nil {
+				t.Fatal(err)
+			}
+			if !bytes.Equal(b, want) {
+				t.Fatalf("rank %d has other bytes of rank %d, of %d", c.Rank(), root, n)
+			}
+			most = 1 << 30
+		}
+	}
+}
+
+// TestFailures has a rank fail while another waits for it, in each way that a rank can fail.
+func TestFailures(t *testing.T) {
+	const why = "there is no room for the logits"
+	kinds := map[string]string{
+		"abort":   "rank 1 ended: " + why,
+		"own":     "rank 0 ended: interrupted", // from another goroutine of the rank that waits
+		"lengths": "the ranks do not run the same program",
+		"stopped": "rank 1 has been silent for",
+	}
+	if os.Getenv(asRank) == "" {
+		for kind, want := range kinds {
+			out, err := under(t, 2, "KIND="+kind, Timeout+"=2s")
+			if err == nil || !strings.Contains(out, "rank 0 knows: "+want) && !(kind == "lengths" && strings.Contains(out, want)) {
+				t.Errorf("%s: %v, and rank 0 does not say %q:\n%s", kind, err, want, out)
+			}
+		}
+		return
+	}
+	c := joined(t)
+	kind := os.Getenv("KIND")
+	n := 1
+	if c.Rank() == 1 {
+		switch kind {
+		case "lengths":
+			n = 2
+		case "abort":
+			time.Sleep(200 * time.Millisecond)
+			c.Abort(errors.New(why))
+		case "stopped":
+			stopSelf()
+		case "own":
+			select {} // until mpirun ends it
+		}
+	} else if kind == "own" {
+		time.AfterFunc(200*time.Millisecond, func() { c.Abort(errors.New("interrupted")) })
+	}
+	b := [][]byte{make([]byte, n), make([]byte, n)}
+	err := c.Exchange(b, [][]byte{make([]byte, n), make([]byte, n)})
+	if err == nil {
+		t.Error("an exchange with a rank that failed succeeded")
+	}
+	if again := c.Exchange(b, b); again == nil {
+		t.Error("the exchange after it succeeded")
+	}
+	fmt.Printf("rank %d knows: %v\n", c.Rank(), err)
+	if err := c.Close(); err != nil {
+		t.Error(err)
+	}
+	if c.Rank() == 0 || kind == "abort" {
+		time.Sleep(300 * time.Millisecond) // so that the other can say what it knows
+	}
+	os.Exit(1)
+}
+
+// TestNoLibrary asks for what there is none of.
+func TestNoLibrary(t *testing.T) {
+	for _, c := range []struct{ path, want string }{
+		{"/nowhere/libmpi.so", "the MPI library that STEPFLOW_MPI_LIBRARY names cannot be used"},
+		{"libm.so.6", "it has no MPI_"},
+	} {
+		t.Setenv(Library, c.path)
+		if _, err := load(); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v", c.path, err)
+		}
+	}
+	defer func(a, b []string) { openMPINames, mpichNames = a, b }(openMPINames, mpichNames)
+	openMPINames, mpichNames = []string{"libmpi_none.so.40"}, nil
+	t.Setenv(Library, "")
+	_, err := load()
+	if err == nil || !strings.Contains(err.Error(), "no MPI library was found (looked for libmpi_none.so.40). Install one: `apt install openmpi-bin`") {
+		t.Error(err)
+	}
+}
+
+func TestShortVersion(t *testing.T) {
+	for text, want := range map[string]string{
+		"Open MPI v4.1.4, package: Debian OpenMPI, ident: 4.1.4, repo rev: v4.1.4, May 26, 2022":  "Open MPI 4.1.4",
+		"MPICH Version:      4.0.2\nMPICH Release date: Thu Apr  7 12:34:45 CDT 2022\nMPICH ABI:": "MPICH 4.0.2",
+		"Intel(R) MPI Library 2021.8 for Linux* OS\n":                                             "Intel(R) MPI Library 2021.8",
+		"MPI VERSION    : CRAY MPICH version 8.1.25.17 (ANL base 3.4a2)\n":                        "CRAY MPICH 8.1.25.17",
+		"something else\nand more": "something else",
+	} {
+		if got := shortVersion(text); got != want {
+			t.Errorf("%q is %q, not %q", text, got, want)
+		}
+	}
+}
+
+func TestStarted(t *testing.T) {
+	for _, c := range []struct {
+		value string
+		want  int
+	}{{"", 0}, {"4", 4}, {"4x", 0}, {"-1", 0}, {"99999999999999999999", 0}} {
+		t.Setenv("OMPI_COMM_WORLD_SIZE", "")
+		t.Setenv("SLURM_STEP_NUM_TASKS", "")
+		t.Setenv("PMI_SIZE", c.value)
+		if got := Started(); got != c.want {
+			t.Errorf("%q: %d", c.value, got)
+		}
+	}
+}
+
+func stopSelf() {
+	runtime.LockOSThread()
+	exec.Command("sh", "-c", "kill -STOP "+strconv.Itoa(os.Getpid())).Run()
+	time.Sleep(time.Hour)
+}

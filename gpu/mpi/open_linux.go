@@ -1,0 +1,97 @@
+package mpi
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"sync/atomic"
+	"time"
+	"unsafe"
+
+	"github.com/ebitengine/purego"
+
+	"stepflow/gpu"
+)
+
+// opened is set once: MPI starts once in a process.
+var opened atomic.Bool
+
+// Open finds an MPI library, loads it and joins the processes that were started together. A process that no launcher
+// started is rank 0 of 1. It may be called once.
+func Open() (gpu.Communicator, error) {
+	if !opened.CompareAndSwap(false, true) {
+		return nil, errors.New("MPI was already started in this process, and starts only once")
+	}
+	l, err := load()
+	if err != nil {
+		return nil, err
+	}
+	c := &comm{library: l, silence: 60 * time.Second, ended: make(chan struct{}), finalize: make(chan struct{}), finalized: make(chan error, 1)}
+	if text := os.Getenv(Timeout); text != "" {
+		if c.silence, err = time.ParseDuration(text); err != nil || c.silence < time.Second {
+			return nil, fmt.Errorf("%s is %q, which is no duration of at least a second, such as 60s", Timeout, text)
+		}
+	}
+	started := make(chan error)
+	go func() {
+		// MPI_Finalize has to be called by the thread that called MPI_Init_thread.
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		started <- c.start()
+		<-c.finalize
+		err := c.check("MPI_Finalize", c.call(c.library.finalize))
+		if c.name != openMPI.name {
+			// MPICH 5 tells its launcher by a function for exit() that the process has ended well, and Go does not call exit().
+			// The library's own such functions are called when it is unloaded.
+			err = errors.Join(err, purego.Dlclose(c.object))
+		}
+		c.finalized <- err
+	}()
+	if err := <-started; err != nil {
+		return nil, fmt.Errorf("%s (%s): %w", l.version, l.path, err)
+	}
+	if n := Started(); c.size == 1 && n > 1 {
+		return nil, fmt.Errorf("%d processes were started together, but by %s (%s) this one is alone: the launcher belongs to another MPI. "+
+			"Start with the mpirun of this library, or name the launcher's library by %s", n, l.version, l.path, Library)
+	}
+	if c.size > 1 {
+		c.listen()
+		go c.watch()
+	}
+	return c, nil
+}
+
+// start starts MPI, on the calling thread.
+func (c *comm) start() error {
+	var provided int32
+	if err := c.check("MPI_Init_thread", c.call(c.initThread, 0, 0, uintptr(c.serialized), uintptr(unsafe.Pointer(&provided)))); err != nil {
+		return err
+	}
+	if provided < c.serialized {
+		return errors.New("the library was built without support of threads (MPI_THREAD_SERIALIZED)")
+	}
+	var rank, size int32
+	err := errors.Join(
+		c.check("MPI_Comm_set_errhandler", c.call(c.setErrhandler, c.world, c.returned)),
+		c.check("MPI_Comm_rank", c.call(c.library.rank, c.world, uintptr(unsafe.Pointer(&rank)))),
+		c.check("MPI_Comm_size", c.call(c.library.size, c.world, uintptr(unsafe.Pointer(&size)))))
+	c.rank, c.size = int(rank), int(size)
+	return err
+}
+
+// call calls a function of the library. Its result is a code.
+//
+//go:uintptrescapes
+func (l *library) call(f uintptr, args ...uintptr) int32 {
+	code, _, _ := purego.SyscallN(f, args...)
+	return int32(code)
+}
+
+// check makes an error of a code.
+func (l *library) check(what string, code int32) error {
+	if code == 0 {
+		return nil
+	}
+	return fmt.Errorf("%s: %s", what, l.message(code))
+}
