@@ -74,12 +74,13 @@ var may = map[string]string{
 		"runtime/metrics runtime/observe runtime/program runtime/ranks runtime/trainstate runtime/words",
 	"runtime/ranks":   "gpu",
 	"runtime/forward": "foreign ops ops/arch ops/peft fineweb fineweb/tokenizer gpu runtime/checkpoint runtime/metrics runtime/program",
-	"runtime/program": "ops ops/arch ops/graph ops/growth ops/optim ops/peft fineweb gpu tracing runtime/observe",
+	"runtime/program": "ops ops/arch ops/graph ops/growth ops/optim ops/peft fineweb gpu tracing runtime/observe runtime/scaling",
 	"runtime/observe": "dsl dsl/addr fineweb/web gpu tracing runtime/metrics",
 
 	"runtime/llamacpp":   "foreign ops ops/arch fineweb/tokenizer runtime/gguf",
 	"runtime/gguf":       "gpu",
 	"runtime/modelcard":  "foreign",
+	"runtime/scaling":    "gpu",
 	"runtime/results":    "foreign dsl/addr runtime/checkpoint runtime/durable runtime/metrics runtime/state",
 	"runtime/trainstate": "foreign fineweb runtime/checkpoint",
 	"runtime/exportdir":  "foreign runtime/checkpoint runtime/durable",
@@ -146,7 +147,7 @@ var layers = []string{
 	"runtime/train",
 	"runtime/forward runtime/artifacts",
 	"runtime/program runtime/results runtime/llamacpp",
-	"runtime/observe runtime/trainstate runtime/exportdir runtime/words runtime/compatibility runtime/ranks",
+	"runtime/observe runtime/scaling runtime/trainstate runtime/exportdir runtime/words runtime/compatibility runtime/ranks",
 	"runtime/checkpoint runtime/metrics runtime/state runtime/gguf runtime/modelcard",
 	"runtime/durable",
 }
