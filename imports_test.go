@@ -32,7 +32,7 @@ var may = map[string]string{
 	"runtime/trial":  "foreign dsl dsl/addr fineweb gpu runtime/apply runtime/observe runtime/plan",
 	"runtime/apply": "dsl dsl/addr fineweb fineweb/web gpu tracing runtime/artifacts runtime/blocks runtime/checkpoint " +
 		"runtime/durable " +
-		"runtime/exportdir runtime/metrics runtime/observe runtime/plan runtime/results runtime/state",
+		"runtime/exportdir runtime/metrics runtime/observe runtime/plan runtime/ranks runtime/results runtime/state",
 	"runtime/look": "fineweb gpu runtime/blocks runtime/blocks/stage runtime/observe runtime/plan runtime/program " +
 		"runtime/train",
 	"runtime/kubernetes": "dsl dsl/addr runtime/blocks runtime/plan runtime/words",
@@ -46,7 +46,7 @@ var may = map[string]string{
 		"runtime/gguf runtime/llamacpp runtime/modelcard runtime/observe runtime/state runtime/words tracing",
 	"runtime/blocks/evaluate": "dsl dsl/addr tasks runtime/blocks/task ops ops/arch fineweb fineweb/tokenizer gpu runtime/blocks runtime/blocks/data " +
 		"runtime/blocks/model runtime/blocks/stage runtime/blocks/tokenizer runtime/checkpoint " +
-		"runtime/forward runtime/metrics runtime/observe runtime/program runtime/trainstate runtime/words tracing",
+		"runtime/forward runtime/metrics runtime/observe runtime/program runtime/ranks runtime/trainstate runtime/words tracing",
 	"runtime/blocks/stage": "chat foreign runtime/durable dsl dsl/addr ops ops/arch ops/growth ops/optim ops/peft fineweb " +
 		"fineweb/tokenizer gpu runtime/blocks runtime/blocks/data runtime/blocks/memoryplan runtime/blocks/model " +
 		"runtime/blocks/optimizer runtime/blocks/peft " +
@@ -91,6 +91,7 @@ var may = map[string]string{
 	"runtime/words":      "dsl",
 
 	"runtime/compatibility": "dsl",
+	"runtime/ranks":         "gpu",
 
 	"runtime/artifacts":               "foreign dsl fineweb/s3 runtime/checkpoint runtime/durable runtime/metrics runtime/results",
 	"runtime/state/remote":            "foreign fineweb/s3 fineweb/web runtime/state",
@@ -120,6 +121,8 @@ var may = map[string]string{
 	"fineweb/s3":        "foreign fineweb/glob fineweb/web",
 	"fineweb/tokenizer": "foreign",
 	"gpu":               "",
+	"gpu/group":         "gpu gpu/rendezvous",
+	"gpu/rendezvous":    "",
 	"gpu/ref":           "gpu",
 	"gpu/cpu":           "gpu",
 	"gpu/cpu/asmgen":    "",

@@ -269,6 +269,7 @@ var stageKind = Kind{Name: "stage", Repeat: true, Runs: true,
 								"counts as one. Default: 2 while it runs, and after it the result alone. A stage with " +
 								"adapters needs 2 to be trained longer later."},
 					}},
+				parallel,
 				evaluateWhileTraining,
 				stopWhen,
 			}},

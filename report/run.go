@@ -109,6 +109,9 @@ func FromPlan(p *plan.Plan, version string) *Run {
 		Environment: [][2]string{{"stepflow", version}, {"device", p.Caps.Kind + ": " + p.Caps.Name},
 			{"device memory", memory(p.Caps)}, {"Go", goruntime.Version()},
 			{"system", goruntime.GOOS + "/" + goruntime.GOARCH}, {"processors", fmt.Sprint(goruntime.NumCPU())}}}
+	if p.Ranks > 1 {
+		r.Environment = append(r.Environment, [2]string{"ranks", fmt.Sprint(p.Ranks)})
+	}
 	for _, n := range slices.Sorted(maps.Keys(p.Config.Variables)) {
 		v := p.Config.Variables[n]
 		r.Variables = append(r.Variables, Variable{n, dsl.Show(v.Value), v.Source})

@@ -295,7 +295,7 @@ apply long, part 4 done →previous part
 // says what it is.
 func TestThousandsOfBlocks(t *testing.T) {
 	exp := tracetest.NewInMemoryExporter()
-	o := &observe.Observer{Trace: tracing.New(exp), Secrets: &dsl.Secrets{}, Budget: observe.NewBudget(50, 100000, 1, make([]observe.Planned, 5000))}
+	o := &observe.Observer{Trace: tracing.New(exp), Secrets: &dsl.Secrets{}, Budget: observe.NewBudget(1, 50, 100000, 1, make([]observe.Planned, 5000))}
 	o.Start(context.Background(), "x/wide", observe.RunBefore{}, observe.Past{})
 	for i := range 5000 {
 		_, b := o.Block(context.Background(), observe.Place{Addr: addr.Addr{Kind: "stage", Name: fmt.Sprint("s", i)}}, "")

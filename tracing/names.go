@@ -122,6 +122,7 @@ type Name struct {
 var Attributes = []Name{
 	{Run, "", "id of the run: the trace id of its first `apply` span"},
 	{Pipeline, "", "folder of the pipeline"},
+	{Rank, "", "rank of the process that did it, from 0; only where several ranks run together"},
 	{Address, "", "address of the block"},
 	{Outcome, "", "how a block ended: `done`, `failed`, `interrupted`, or `killed`, as the next run found"},
 	{TraceOf, "", "what the trace shows, on its root: `run`, `step` or `plan`"},
@@ -129,6 +130,8 @@ var Attributes = []Name{
 	{Stage, "", "address of the stage a span belongs to"},
 	{StepNumber, "{step}", "number of the optimizer step, from 1"},
 	{Steps, "{step}", "optimizer steps of the stage"},
+	{Collectives, "s", "time of the step in operations in which all ranks take part: moving bytes, and waiting for ranks that " +
+		"are not there yet. The slowest rank has the least"},
 	{Why, "", "why a step was sampled: `first`, `every`, `last`, `slow` (slower than three times the median of the " +
 		"64 steps before) or `failed`"},
 	{Tokens, "{token}", "tokens the stage has trained on, including this step"},
@@ -184,6 +187,8 @@ var Attributes = []Name{
 const (
 	Run             = "stepflow.run"
 	Pipeline        = "stepflow.pipeline"
+	Rank            = "stepflow.rank"
+	Collectives     = "stepflow.collectives"
 	Address         = "stepflow.address"
 	Outcome         = "stepflow.outcome"
 	TraceOf         = "stepflow.trace"

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -33,6 +34,17 @@ type Tracing struct {
 	log         *slog.Logger
 	closers     []io.Closer
 	file        string // to which spans are written
+	always      []KV   // attributes of all spans and metrics
+}
+
+// With returns a tracing whose spans and metrics have more attributes. It shares all else with t.
+func (t *Tracing) With(kvs ...KV) *Tracing {
+	if t == nil {
+		return nil
+	}
+	u := *t
+	u.always = append(slices.Clip(t.always), kvs...)
+	return &u
 }
 
 // File is the file to which spans are written; empty where they go elsewhere.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -142,7 +143,7 @@ func (t *Tracing) Begin(ctx context.Context, name string, o Opts, kvs ...KV) (co
 	if !t.On() {
 		return ctx, nil
 	}
-	opts := []trace.SpanStartOption{trace.WithAttributes(attrs(kvs)...)}
+	opts := []trace.SpanStartOption{trace.WithAttributes(attrs(append(slices.Clip(kvs), t.always...))...)}
 	if o.Root {
 		opts = append(opts, trace.WithNewRoot())
 	}
@@ -265,7 +266,7 @@ func (t *Tracing) Record(ctx context.Context, name string, v float64, kvs ...KV)
 	if !t.Measures() || math.IsNaN(v) || math.IsInf(v, 0) {
 		return
 	}
-	o := metric.WithAttributes(attrs(kvs)...)
+	o := metric.WithAttributes(attrs(append(slices.Clip(kvs), t.always...))...)
 	switch i := t.instruments[name].(type) {
 	case metric.Float64Gauge:
 		i.Record(ctx, v, o)

@@ -51,7 +51,10 @@ func applyCommand() command {
 			if a.parallelism < 1 {
 				return a.misuse("stepflow apply: -parallelism is at least 1, not %d", a.parallelism)
 			}
-			return a.planAndApply(args, approve, verify)
+			if err := a.openRanks(); err != nil {
+				return a.fail(err)
+			}
+			return a.closeRanks(a.planAndApply(args, approve, verify))
 		}}
 }
 

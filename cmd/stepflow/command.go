@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -19,6 +20,7 @@ import (
 	"stepflow/fineweb"
 	"stepflow/foreign"
 	"stepflow/gpu"
+	"stepflow/gpu/group"
 	"stepflow/runtime/apply"
 	"stepflow/runtime/plan"
 	"stepflow/runtime/words"
@@ -51,6 +53,7 @@ var exitCodes = []struct {
 // app is one call of the program.
 type app struct {
 	ctx            context.Context // ends when the program is asked to
+	cancel         func()          // ends ctx
 	interrupt      *interrupt
 	env            []string
 	stdin          io.Reader
@@ -71,6 +74,8 @@ type app struct {
 	ui               string               // address to serve the run at
 	cache            *fineweb.Cache       // of remote data; nil for one of the usual size
 	opened           gpu.Device           // the device, once it was needed
+	ranks            *group.Group         // that run together; nil for a process alone
+	failed           error                // the last error that was printed
 	given            []dsl.Flag           // -var and -var-file, in their order
 	selection        plan.Selection       // -target, -exclude and -replace
 	lifecycle        bool                 // the command holds to what lifecycle blocks say
@@ -102,7 +107,9 @@ func init() {
 }
 
 func run(in *interrupt, args, env []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	a := &app{ctx: in.ctx, interrupt: in, env: env, stdin: stdin, stdout: stdout, stderr: stderr}
+	a := &app{interrupt: in, env: env, stdin: stdin, stdout: stdout, stderr: stderr}
+	a.ctx, a.cancel = context.WithCancel(in.ctx)
+	defer a.cancel()
 	// For what goes wrong before flags are read.
 	a.json = slices.ContainsFunc(args, func(s string) bool { return s == "-json" || s == "--json" })
 	if len(args) > 0 && args[0] == completeWord {
@@ -199,7 +206,7 @@ func (a *app) dispatch(c *command, args []string) int {
 		a.cache = fineweb.NewCache(n)
 	}
 	code := c.run(a, rest)
-	if code == exitError && a.ctx.Err() != nil && a.interrupt.held() == "" {
+	if code == exitError && a.interrupt.ctx.Err() != nil && a.interrupt.held() == "" {
 		return exitInterrupted // whatever came of that
 	}
 	// A run counts, even where its output is lost.
@@ -312,7 +319,7 @@ func (a *app) plan(args []string, patient bool, asked ...addr.Addr) (p *plan.Pla
 func (a *app) options(args []string) plan.Options {
 	return plan.Options{Path: dirArg(args), Inputs: a.inputs(), StateDir: a.stateDir, Hashing: a.hashing,
 		Cache: a.cache, Peak: a.peak, Select: a.selection, Lifecycle: a.lifecycle,
-		Machine: a.machine()}
+		Machine: a.machine(), Ranks: a.ranks.Count(), Rank: a.ranks.Number()}
 }
 
 // peak measures the device's rate, of one that is there; 0 for one that was described.
@@ -338,6 +345,8 @@ func (a *app) hashing(file string, bytes int64) {
 
 // fail prints an error that is not the user's text.
 func (a *app) fail(err error) int {
+	err = cmp.Or(a.ranks.Lost(), err) // which ends what runs, as an interrupt or by failed exchanges
+	a.failed = err
 	if a.ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		err = apply.ErrInterrupted
 	}

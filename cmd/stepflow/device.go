@@ -47,7 +47,10 @@ func (a *app) openDevice() (gpu.Device, error) {
 	if kind == "cuda" {
 		d, err = openCUDA(a, card)
 	} else {
-		d, err = cpu.Open(a.threads, os.Getenv("STEPFLOW_CPU_ISA"))
+		d, err = cpu.Open(a.deviceThreads(), os.Getenv("STEPFLOW_CPU_ISA"))
+	}
+	if err == nil && a.ranks != nil {
+		err = d.Join(a.ranks)
 	}
 	if err == nil {
 		a.opened = d

@@ -76,6 +76,8 @@ var changes = []change{
 	{"stage train.stop_at", []string{lastSteps, "stop_at = 0.5\nsteps = 8\n  }\n}\n\nevaluate"}, ""},
 	{"stage train.evaluate", []string{lastSteps, measured + lastSteps}, ""},
 	{"stage train.stop_when", []string{lastSteps, measured + "stop_when {\n value = \"v.loss\"\n patience = 1\n}\n" + lastSteps}, twoRuns},
+	{"stage train.parallel", []string{lastSteps, "parallel {}\n" + lastSteps}, twoRuns}, // gradients are made from zero
+	{"stage train.parallel.shard", []string{lastSteps, "parallel { shard = \"optimizer\" }\n" + lastSteps}, twoRuns},
 	{"stage train.keep_best", []string{lastSteps, measured + "keep_best = \"v.loss\"\n" + lastSteps}, twoRuns},
 	{"stage train.update", []string{lastSteps, "update = \"fused\"\n" + lastSteps}, twoRuns}, // it clips gradients one by one
 	{"stage frozen_dtype", []string{"freeze  = [\"inherited\"]", "freeze  = [\"inherited\"]\n  frozen_dtype = \"int8\""}, twoRuns},

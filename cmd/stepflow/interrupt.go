@@ -21,6 +21,7 @@ type interrupt struct {
 	notice  string      // what to say at the first signal; "" where nothing holds
 	instead func() bool // takes Ctrl-C, where it returns true
 	cleanup []func()
+	signals chan os.Signal
 }
 
 // moment is how long a command that nothing holds may take to end.
@@ -34,8 +35,8 @@ func signals(ctx context.Context, cancel func(), stderr io.Writer) *interrupt {
 	if !signal.Ignored(syscall.SIGHUP) { // nohup
 		listen = append(listen, syscall.SIGHUP)
 	}
-	in := &interrupt{ctx: ctx}
 	received := make(chan os.Signal, 2)
+	in := &interrupt{ctx: ctx, signals: received}
 	signal.Notify(received, listen...)
 	go func() {
 		for s := range received {
@@ -79,6 +80,14 @@ func (in *interrupt) taken() bool {
 	f := in.instead
 	in.mu.Unlock()
 	return f != nil && f()
+}
+
+// signal acts as if the process got a signal to end.
+func (in *interrupt) signal() {
+	select {
+	case in.signals <- syscall.SIGTERM:
+	default: // two are on their way
+	}
 }
 
 // hold lets what runs from here on end by itself, whatever time it takes; notice is said at a signal.

@@ -106,6 +106,9 @@ func (a *app) printBlock(name string, b *state.Block) int {
 		lines = append(lines, [2]string{"memory", fmt.Sprintf("planned %d bytes, allocated %d; vanilla %d",
 			m.Planned, m.Measured, m.Vanilla)})
 	}
+	if text := b.RanksText(); text != "" {
+		lines = append(lines, [2]string{"ranks", text})
+	}
 	for _, k := range slices.Sorted(maps.Keys(b.Values)) {
 		if v, err := json.Marshal(b.Values[k]); err == nil {
 			lines = append(lines, [2]string{k, string(v)})

@@ -34,6 +34,7 @@ var ErrInterrupted = observe.ErrInterrupted
 // Options say how to run a plan.
 type Options struct {
 	Device gpu.Device
+	Comm   gpu.Communicator // of the ranks that run it together, which the device has joined; nil for one alone
 	Trace  *tracing.Tracing
 	Log    *slog.Logger        // gets all events but steps; nil for none
 	Emit   func(observe.Event) // called for every event; nil for none
@@ -67,6 +68,9 @@ type runner struct {
 	fold    *plan.Fold
 	dir     *state.Dir
 	device  gpu.Device
+	comm    gpu.Communicator                   // see Options
+	parted  bool                               // the ranks no longer work together
+	sealed  map[addr.Addr]map[string]cty.Value // what blocks made in this run that nothing keeps, for the other ranks
 	obs     *observe.Observer
 	planned func(*plan.Action) // see Options; never nil
 	losses  []plan.Loss        // those that the user agreed to
@@ -85,6 +89,8 @@ type runner struct {
 func Apply(ctx context.Context, p *plan.Plan, o Options) (done *Applied, err error) {
 	done = &Applied{Plan: p}
 	defer func() { err = p.Config.Secrets.Error(err) }()
+	var r *runner
+	defer func() { err = dismiss(o.Comm, r != nil && r.parted, err) }()
 	if err := refuse(p, o.Device.Caps()); err != nil {
 		return done, err
 	}
@@ -104,7 +110,7 @@ func Apply(ctx context.Context, p *plan.Plan, o Options) (done *Applied, err err
 			return done, err
 		}
 	}
-	r := newRunner(p, dir, o)
+	r = newRunner(p, dir, o)
 	done.Plan = r.plan
 	r.upload(o)
 	defer func() {
@@ -151,11 +157,11 @@ func saw(p *plan.Plan, st *state.State) {
 func newRunner(p *plan.Plan, dir *state.Dir, o Options) *runner {
 	q := p.Copy()
 	q.State = dir.State
-	r := &runner{plan: q, fold: p.Again(dir.State), dir: dir, device: o.Device, losses: p.Losses(), ask: !o.AutoApprove,
-		scratch: o.Scratch, most: max(o.Parallelism, 1),
+	r := &runner{plan: q, fold: p.Again(dir.State), dir: dir, device: o.Device, comm: o.Comm, losses: p.Losses(), ask: !o.AutoApprove,
+		sealed: map[addr.Addr]map[string]cty.Value{}, scratch: o.Scratch, most: max(o.Parallelism, 1),
 		begun: map[addr.Addr]bool{}, shared: &blocks.Shared{Watched: map[string]*fineweb.Watched{},
 			Counted: map[addr.Addr]bool{}},
-		obs: &observe.Observer{Secrets: p.Config.Secrets, Trace: o.Trace, Emit: oneByOne(o.Emit), Log: o.Log,
+		obs: &observe.Observer{Secrets: p.Config.Secrets, Trace: ranked(o.Trace, o.Comm), Emit: oneByOne(o.Emit), Log: o.Log,
 			Device: o.Device.Caps().Name, Budget: p.TraceBudget()}}
 	if r.planned = o.Planned; o.Planned == nil {
 		r.planned = func(*plan.Action) {}

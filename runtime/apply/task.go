@@ -1,6 +1,7 @@
 package apply
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -50,8 +51,9 @@ func (r *runner) task(ctx context.Context, a *plan.Action) (made map[string]cty.
 	if err := r.record(a, entry); err != nil {
 		return nil, err
 	}
+	together := r.lead(ctx, a, b)
 	r.mu.Unlock()
-	err = t.Run(ctx, b)
+	err = together(ctx, t.Run)
 	r.mu.Lock()
 	if ctx.Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, gpu.ErrStopped)) {
 		err = ErrInterrupted
@@ -86,7 +88,16 @@ func (r *runner) task(ctx context.Context, a *plan.Action) (made map[string]cty.
 	for k, v := range b.Sealed {
 		made[k] = v.Mark(dsl.Sensitive)
 	}
+	r.sealed[a.Addr] = b.Sealed
 	return made, nil
+}
+
+// ranksOf is how many ranks run a block.
+func (r *runner) ranksOf(a *plan.Action) int {
+	if x, ok := a.Block.(blocks.Collective); ok && r.comm != nil && x.Together() {
+		return r.comm.Size()
+	}
+	return 1
 }
 
 // makeRoom makes the folder of a block that begins to run, with what it goes on from.
@@ -117,6 +128,13 @@ func (r *runner) entry(a *plan.Action) *state.Block {
 	}
 	if x, ok := a.Block.(blocks.Importable); ok {
 		e.Import = x.Import()
+	}
+	if e.Steps > 0 && e.Import == nil {
+		var before []int
+		if from := cmp.Or(a.Base, a.Found); a.FromStep > 0 && from != nil {
+			before = from.Ranks
+		}
+		e.Ranks = state.TrainedBy(before, a.FromStep > 0, r.ranksOf(a))
 	}
 	return e
 }
@@ -159,8 +177,7 @@ func (r *runner) watch(ctx context.Context, a *plan.Action, b *blocks.Run) conte
 		before = tracing.Reference(old.Trace)
 	}
 	b.Entry.Started = time.Now().UTC()
-	ctx, b.Observe = r.obs.Block(ctx, observe.Place{Addr: a.Addr, File: a.Range.Filename, Line: a.Range.Start.Line},
-		before)
+	ctx, b.Observe = r.obs.Block(ctx, place(a), before)
 	b.Entry.Trace, b.Entry.TraceEnded = string(before), before != "" // it stays if this run is not traced
 	noteBlock(b.Entry, b.Observe)
 	return web.Watching(ctx, b.Observe.Download)

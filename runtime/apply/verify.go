@@ -18,13 +18,16 @@ import (
 // configuration has changed since.
 func Verify(ctx context.Context, o plan.Options, p *plan.Plan, s *state.Scratch, a Options) (same, changed []string,
 	err error) {
+	if err := trainedByOthers(p); err != nil {
+		return nil, nil, dismiss(a.Comm, false, err)
+	}
 	o.StateDir, o.Caps = filepath.Join(s.Path, "state"), p.Caps
 	if err := carry(p, o.StateDir); err != nil {
-		return nil, nil, err
+		return nil, nil, dismiss(a.Comm, false, err)
 	}
 	q, diags := plan.New(ctx, o)
 	if diags.HasErrors() {
-		return nil, nil, diags
+		return nil, nil, dismiss(a.Comm, false, diags)
 	}
 	for _, x := range q.Actions { // writers write outside the scratch folder
 		if _, writes := x.Block.(blocks.Writer); writes {
@@ -62,6 +65,34 @@ func Verify(ctx context.Context, o plan.Options, p *plan.Plan, s *state.Scratch,
 		same = append(same, name)
 	}
 	return same, changed, errors.Join(errs...)
+}
+
+// trainedByOthers returns an error for stages that another number of ranks trained than there are now: sums are made in the
+// order of ranks, so that their bits are those of so many.
+func trainedByOthers(p *plan.Plan) error {
+	var errs []error
+	for _, x := range p.Actions {
+		b := p.State.Blocks[x.Addr.String()]
+		if b == nil || b.Status != state.Done || b.Steps == 0 || b.Import != nil || b.Recipe != x.Recipe {
+			continue
+		}
+		by, now := []int{1}, p.Ranks
+		if len(b.Ranks) > 0 {
+			by = b.Ranks
+		}
+		if t, ok := x.Block.(blocks.Collective); !ok || !t.Together() {
+			now = 1
+		}
+		switch {
+		case len(by) > 1:
+			errs = append(errs, fmt.Errorf("%s was trained by %s ranks, one number after the other: no run makes its bits again",
+				x.Addr, b.RanksText()))
+		case by[0] != now:
+			errs = append(errs, fmt.Errorf("%s was trained by %d ranks, and would be by %d now: -verify needs the same number", x.Addr,
+				by[0], now))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // carry puts imported results into another state. They were not made here, so they cannot be made again. Of the blocks

@@ -169,7 +169,7 @@ func (w *walk) close(b *walked, i int, exports cty.Value) {
 // fail notes that an instance has failed. What needs it is not run; all else is, unless the error would meet it too.
 func (w *walk) fail(b *walked, i int, err error) {
 	w.errs = append(w.errs, err)
-	w.stop = w.stop || general(err)
+	w.stop = w.stop || w.parted || general(err)
 	w.close(b, i, cty.DynamicVal)
 	w.failed[b.block.Instance(b.instances[i])] = true
 	w.plan.Needing(w.failed)

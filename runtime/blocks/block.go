@@ -116,6 +116,11 @@ type (
 	Picky interface {
 		Refuse(caps gpu.Caps) error
 	}
+	// Collective is a task that all ranks may run together. Any other is run by rank 0 alone.
+	Collective interface {
+		Task
+		Together() bool // whether they do
+	}
 	// Weighty is a block that reads imported weights. Readable checks them before anything runs; read holds those checked.
 	Weighty interface {
 		Readable(ctx context.Context, read map[string]bool) error

@@ -30,7 +30,7 @@ type Run struct {
 	Entry   *state.Block // its entry in the state
 	State   *state.Dir   // locked
 	Device  gpu.Device
-	Comm    gpu.Communicator // of the ranks that train together; nil for one alone
+	Comm    gpu.Communicator // of the ranks that run the block together; nil for one alone
 	Scratch bool             // results are not kept
 	Observe *observe.Block
 	All     []*Planned // all blocks of the plan, in order
@@ -51,11 +51,17 @@ type Shared struct {
 // Folder returns the folder of the block's files.
 func (r *Run) Folder() string { return filepath.Join(r.State.Path, results.Folder(r.Addr)) }
 
+// Follows reports whether this rank only takes part: rank 0 keeps what the block makes.
+func (r *Run) Follows() bool { return r.Comm != nil && r.Comm.Rank() > 0 }
+
 // Write keeps the block's result, with the note that finds it by its recipe, in a folder of this name in the block's
 // own.
 func (r *Run) Write(name string, parts ...checkpoint.Part) error {
 	r.Entry.Dir = filepath.Join(results.Folder(r.Addr), name)
 	r.Seal()
+	if r.Follows() {
+		return nil
+	}
 	origin, err := results.NoteOf(r.Addr, r.Entry, true)
 	if err != nil {
 		return err

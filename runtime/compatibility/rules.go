@@ -17,6 +17,12 @@ var Rules = []Rule{
 		Instead: "Leave micro_batch_size out, or use separate updates.",
 	},
 	{
+		A: Any("update", "fused"), B: Any("shard", "optimizer", "gradients"), At: "update",
+		Title:   "Fused updates on several ranks",
+		Why:     "A fused update keeps no gradient that could lie with one rank, and shard = \"{shard}\" has one rank update each parameter.",
+		Instead: `Use separate updates, or shard = "none".`,
+	},
+	{
 		A: Any("moments", "mapped"), B: Any("optimizer", "apollo", "apollo_mini", "galore", "adafactor"), At: "moments",
 		Title: "Moments that cannot be mapped",
 		Why: "{optimizer} keeps moments of other shapes than the weights, and only moments of the same shape as the weights can be " +

@@ -30,7 +30,8 @@ type Block struct {
 	observer *Observer
 	part     *part
 
-	downloads int // so far
+	downloads int      // so far
+	warnings  []string // see Warnings
 }
 
 // Block begins the span of a block, which goes on from an attempt before unless that is "". The context is that of
@@ -41,6 +42,20 @@ func (o *Observer) Block(ctx context.Context, p Place, before tracing.Reference)
 	ctx, b.part = o.enter(ctx, &part{name: p.Addr.String(), kvs: kvs, above: o.root},
 		tracing.Opts{Links: []tracing.Link{{To: before, What: "previous attempt"}}})
 	return ctx, b
+}
+
+// Join watches a block that this rank runs together with rank 0, whose span of it is above; run names the run. Its trace is
+// part of rank 0's.
+func (o *Observer) Join(ctx context.Context, p Place, run, above tracing.Reference) (context.Context, *Block) {
+	if o.Trace.On() && above != "" {
+		o.mu.Lock()
+		if o.root == nil {
+			o.left, o.began = o.Budget.most()-int64(o.Budget.fixed), time.Now()
+		}
+		o.run, o.root = run, &part{elsewhere: above}
+		o.mu.Unlock()
+	}
+	return o.Block(ctx, p, "")
 }
 
 // Reference names the block's span; "" without one.

@@ -17,6 +17,7 @@ type Budget struct {
 	Spans    int64         `json:"spans"`     // of the sampled steps and of the run's trace, without those for parts of data and files that blocks read
 	MaxSpans int64         `json:"max_spans"` // what slow steps may add fits in between
 	Age      time.Duration `json:"-"`         // of the run's trace, after which the run goes on in a new one; 0 for a day
+	ranks    int           // that share what viewers and collectors take: spans are those of one of them
 	fixed    int           // spans that are not of sampled steps
 }
 
@@ -29,10 +30,10 @@ type Planned struct {
 	Inside      int   // spans inside the block's, besides steps and checkpoints
 }
 
-// NewBudget returns what a run of the blocks is to trace, if the trace of making the plan has so many spans. Steps are sampled less
-// often than one in every where the spans would be more than most, and shown less often in the run's trace where that
-// would be too large.
-func NewBudget(every int, most int64, planned int, blocks []Planned) Budget {
+// NewBudget returns what each of some ranks is to trace of a run of the blocks, if the trace of making the plan has so many spans.
+// Steps are sampled less often than one in every where the spans of all ranks would be more than most, and shown less often in the
+// run's trace where that would be too large.
+func NewBudget(ranks, every int, most int64, planned int, blocks []Planned) Budget {
 	each, longest := make([]int, len(blocks)), 0
 	for i, p := range blocks {
 		if p.Work != nil {
@@ -40,7 +41,7 @@ func NewBudget(every int, most int64, planned int, blocks []Planned) Budget {
 			longest = max(longest, p.Work.Steps)
 		}
 	}
-	b := Budget{Every: every, MaxSpans: most}
+	b := Budget{Every: every, MaxSpans: most, ranks: ranks}
 	for ; ; b.Every *= 2 {
 		b.Steps, b.Spans = 0, 0
 		for i, p := range blocks {
@@ -50,11 +51,17 @@ func NewBudget(every int, most int64, planned int, blocks []Planned) Budget {
 		}
 		b.Spans += int64(planned + b.show(runSpans, longest, blocks))
 		b.fixed += planned
-		if b.Spans <= b.MaxSpans || b.Every >= longest {
+		if b.Spans <= b.most() || b.Every >= longest {
 			return b
 		}
 	}
 }
+
+// most is how many spans a rank has at most.
+func (b *Budget) most() int64 { return b.MaxSpans / int64(max(b.ranks, 1)) }
+
+// inTrace is how many spans of a rank the run's trace takes.
+func (b *Budget) inTrace() int { return traceSpans / max(b.ranks, 1) }
 
 // sampled is how many steps of a block are sampled whatever their speed, if it is one in every.
 func (p *Planned) sampled(every int) int {
@@ -79,7 +86,7 @@ func (b *Budget) show(fixed, longest int, blocks []Planned) int {
 		for _, p := range blocks {
 			n += p.sampled(b.Shown)
 		}
-		if n <= traceSpans-slowRoom || b.Shown >= longest {
+		if n <= b.inTrace()-slowRoom/max(b.ranks, 1) || b.Shown >= longest {
 			return n
 		}
 	}

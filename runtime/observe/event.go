@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 
 	"stepflow/dsl/addr"
@@ -67,6 +68,7 @@ func (b *Block) Event(ctx context.Context, e Event) {
 		o.Emit(e)
 	}
 	if e.Kind == Warned {
+		b.warned(e.Message)
 		b.Mark(ctx, tracing.EventWarning, tracing.KV{Key: tracing.Message, Value: e.Message})
 	}
 	level, logged := levels[e.Kind]
@@ -79,6 +81,25 @@ func (b *Block) Event(ctx context.Context, e Event) {
 	}
 	o.Log.LogAttrs(ctx, level, message, slog.String(tracing.Address, b.Addr.String()),
 		slog.String("event", string(e.Kind)))
+}
+
+// mostWarnings is how many warnings of a block are kept.
+const mostWarnings = 100
+
+// warned keeps a warning.
+func (b *Block) warned(text string) {
+	b.observer.mu.Lock()
+	defer b.observer.mu.Unlock()
+	if len(b.warnings) < mostWarnings {
+		b.warnings = append(b.warnings, text)
+	}
+}
+
+// Warnings returns the first warnings of the block.
+func (b *Block) Warnings() []string {
+	b.observer.mu.Lock()
+	defer b.observer.mu.Unlock()
+	return slices.Clone(b.warnings)
 }
 
 // Evaluated tells of an evaluation between steps, of which the stage has so many; ctx is that of its span.

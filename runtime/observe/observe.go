@@ -76,7 +76,7 @@ func (o *Observer) Start(ctx context.Context, pipeline string, before RunBefore,
 	if !o.Trace.On() {
 		return
 	}
-	o.left = o.Budget.MaxSpans - int64(o.Budget.fixed)
+	o.left = o.Budget.most() - int64(o.Budget.fixed)
 	name := title(tracing.SpanApply, pipeline)
 	o.bury(ctx, name, before)
 	o.mu.Lock()

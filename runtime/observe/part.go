@@ -24,12 +24,14 @@ type part struct {
 	above *part  // nil for the run
 	below []*part
 	span  *tracing.Span
+
+	elsewhere tracing.Reference // its span, where another rank has it
 }
 
 // begin begins the span of a part. The lock is held.
 func (o *Observer) begin(ctx context.Context, p *part, opts tracing.Opts) context.Context {
 	if p.above != nil {
-		opts.In = p.above.span
+		opts.In, opts.Below = p.above.span, p.above.elsewhere
 		if p.id != "" {
 			opts.As = p.above.span.Reference().Part(p.id)
 		}
@@ -87,7 +89,7 @@ func partOf(ctx context.Context, otherwise *part) *part {
 
 // turn goes on in a new trace where the one of now is old or large. The lock is held.
 func (o *Observer) turn() {
-	if o.spans < traceSpans && time.Since(o.began) < o.Budget.age() {
+	if o.root.elsewhere != "" || o.spans < o.Budget.inTrace() && time.Since(o.began) < o.Budget.age() {
 		return
 	}
 	o.root.stop()

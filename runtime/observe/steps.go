@@ -38,6 +38,18 @@ func (w *Work) segment(name string) Segment {
 	return Segment{Name: name}
 }
 
+// collectives returns the time of operations in which all ranks take part; any is false if there were none.
+func (w *Work) collectives(runs []SegmentRun) (took time.Duration, any bool) {
+	for _, r := range runs {
+		for _, t := range r.Timings {
+			if k := gpu.Lookup(w.Program.Launches[t.Launch].Kernel); k != nil && k.Collective {
+				took, any = took+t.Duration, true
+			}
+		}
+	}
+	return took, any
+}
+
 // SegmentRun is the timings of one run of a segment.
 type SegmentRun struct {
 	Segment string
@@ -173,6 +185,9 @@ func (s *Steps) spans(ctx context.Context, m metrics.Step, r *StepRun, why strin
 		{Key: tracing.Loss, Value: m.Loss}, {Key: tracing.LearningRate, Value: m.LearningRate},
 		{Key: tracing.GradNorm, Value: m.GradNorm}, {Key: tracing.TokensPerSecond, Value: m.TokensPerSec},
 		{Key: tracing.MFU, Value: m.MFU}}
+	if x, any := s.work.collectives(r.Runs); any {
+		kvs = append(kvs, tracing.KV{Key: tracing.Collectives, Value: x.Seconds()})
+	}
 	line := s.line(name, why, m, r, kvs)
 	links := []tracing.Link{{To: line.Reference(), What: "run"}}
 	if line == nil {
@@ -201,7 +216,7 @@ func (s *Steps) line(name, why string, m metrics.Step, r *StepRun, kvs []tracing
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if shown := s.shown.reason(m.Step) != "" || why == "slow" || why == "failed"; !shown || o.spans >= traceSpans {
+	if shown := s.shown.reason(m.Step) != "" || why == "slow" || why == "failed"; !shown || o.spans >= o.Budget.inTrace() {
 		return nil
 	}
 	o.spans++

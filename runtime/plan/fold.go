@@ -3,6 +3,7 @@ package plan
 import (
 	"context"
 	"fmt"
+	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -39,7 +40,8 @@ type Fold struct {
 	came      map[addr.Addr]addr.Addr          // where the files of a moved block are, by its address of now; see lies
 	stateKeys map[addr.Addr][]string           // see keys
 	imports   []dsl.Import
-	took      []observe.Past // planning the blocks
+	told      map[string]*Told // what rank 0 told of blocks, by address; nil on rank 0
+	took      []observe.Past   // planning the blocks
 }
 
 func newFold(cfg *dsl.Config, o Options, st *state.Dir) *Fold {
@@ -177,7 +179,7 @@ func (f *Fold) Put(a *Action) {
 func (f *Fold) Plan(ctx context.Context, b *dsl.Block, each dsl.Each) (a *Action, exports cty.Value,
 	diags hcl.Diagnostics) {
 	d, diags := f.Scope.Decode(b, &each)
-	if !diags.HasErrors() {
+	if t := f.told[b.Instance(each).String()]; !diags.HasErrors() && (t == nil || t.Recorded) {
 		if a, exports, dd := f.asRecorded(ctx, b, each, d); a != nil {
 			return a, exports, append(diags, dd...)
 		}
@@ -254,14 +256,23 @@ func (f *Fold) known(ctx context.Context, a *Action, d *dsl.Decoded) (map[string
 	if a.Later != "" {
 		return nil, append(diags, f.later(ctx, a, d, a.Later)...)
 	}
-	err := f.decide(ctx, a)
-	if err == nil {
+	var err error
+	if t := f.told[a.Addr.String()]; t != nil {
+		values, err := f.take(a, t)
+		if err != nil {
+			return nil, append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Ranks differ", Subject: a.Range.Ptr(),
+				Detail: blocks.Sentence(err.Error()) + "."})
+		}
+		if known != nil {
+			maps.Copy(known, values)
+		}
+	} else if err = f.decide(ctx, a); err == nil {
 		err = f.unkept(a)
 	}
 	if err != nil {
 		return nil, append(diags, unreadable(a, err)...)
 	}
-	if w := a.writer(); w != nil && a.Verb == Run {
+	if w := a.writer(); w != nil && a.Verb == Run && f.told == nil {
 		a.warnWritable(w)
 	}
 	if x, ok := a.Block.(blocks.Forecaster); ok && a.Verb.Works() && a.Verb != Import {

@@ -58,6 +58,7 @@ type Plan struct {
 	OutputDoc map[string]OutputDoc
 	StepEvery int   // one step in this many is traced
 	MaxSpans  int64 // the most spans of a run
+	Ranks     int   // that run it together; 1 for one alone
 	Caps      gpu.Caps
 	State     *state.State // with every entry at its address of now
 	Took      observe.Past // making the plan, for the trace of a run
@@ -122,7 +123,7 @@ func newPlan(ctx context.Context, o Options) (*Plan, hcl.Diagnostics) {
 	cfg, diags := dsl.Load(o.Path, o.Inputs)
 	loaded := time.Now()
 	p := &Plan{Config: cfg, Caps: o.Caps, machine: o.Machine, Select: o.Select, Outputs: map[string]cty.Value{},
-		OutputDoc: map[string]OutputDoc{}, StepEvery: 50, MaxSpans: 100_000,
+		OutputDoc: map[string]OutputDoc{}, StepEvery: 50, MaxSpans: 100_000, Ranks: max(o.Ranks, 1),
 		index: map[addr.Addr]int{}, leftOut: map[addr.Addr]bool{}}
 	if diags.HasErrors() {
 		return p, append(diags, cfg.Validate(diags, all.Sound)...)
@@ -285,7 +286,7 @@ func (p *Plan) TraceBudget() observe.Budget {
 		}
 		list = append(list, x)
 	}
-	return observe.NewBudget(p.StepEvery, p.MaxSpans, p.Took.Spans(), list)
+	return observe.NewBudget(p.Ranks, p.StepEvery, p.MaxSpans, p.Took.Spans(), list)
 }
 
 // takenOver returns the folders whose contents other blocks take over.

@@ -54,6 +54,12 @@ func (s *Stage) ProbeFLOPs() int64 { return s.counted().probe }
 
 // counted counts the operations of the program, once.
 func (s *Stage) counted() *counted {
+	if s.flops.program != s.Program && s.together() { // a step has the operations that it has in one process
+		alone := *s
+		alone.Ranks, alone.Rank = 0, 0
+		s.flops = alone.count(graph.FLOPs(StageGraph(&alone, gpu.Caps{})))
+		s.flops.program = s.Program
+	}
 	if s.flops.program != s.Program {
 		s.flops = s.count(modelFLOPs(s.Program, func() *graph.Graph { return StageGraph(s, gpu.Caps{}) }))
 		s.flops.program = s.Program

@@ -1,4 +1,4 @@
-// Package ranks is what the processes that train together tell each other beside what their devices exchange.
+// Package ranks is what the processes that run together tell each other beside what their devices exchange.
 package ranks
 
 import (

@@ -38,13 +38,14 @@ type Note struct {
 	Memory  *state.Memory     `json:"memory,omitempty"`
 	Import  *state.Import     `json:"import,omitempty"`
 	Course  *state.Course     `json:"course,omitempty"`
+	Ranks   []int             `json:"ranks,omitempty"`
 }
 
 // NoteOf returns the note of a block's checkpoint, or if done of its result, made from the state's entry of the block.
 func NoteOf(a addr.Addr, b *state.Block, done bool) (checkpoint.Part, error) {
 	n := Note{Address: a.String(), Recipe: b.Recipe, Done: done, Step: b.Step, Steps: b.Steps, Attrs: b.Attrs,
 		Inputs: b.Inputs,
-		Values: b.Values, Memory: b.Memory, Import: b.Import, Course: b.Course}
+		Values: b.Values, Memory: b.Memory, Import: b.Import, Course: b.Course, Ranks: b.Ranks}
 	text, err := json.MarshalIndent(n, "", "  ")
 	return checkpoint.Bytes(checkpoint.NoteName, append(text, '\n')), err
 }
@@ -65,7 +66,7 @@ func (f *Found) Dir() string { return filepath.Join(f.Block, f.Leaf) }
 func (f *Found) Entry(root string) *state.Block {
 	b := &state.Block{Status: state.Running, Recipe: f.Recipe, Attrs: f.Attrs, Inputs: f.Inputs, Step: f.Step,
 		Steps:  f.Steps,
-		Values: f.Values, Memory: f.Memory, Import: f.Import, Course: f.Course}
+		Values: f.Values, Memory: f.Memory, Import: f.Import, Course: f.Course, Ranks: f.Ranks}
 	if f.Done {
 		b.Status, b.Content, b.Dir = state.Done, f.ID, filepath.Join(root, f.Leaf)
 	}

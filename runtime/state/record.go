@@ -3,7 +3,9 @@ package state
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"time"
 )
@@ -32,6 +34,7 @@ type Block struct {
 	Memory  *Memory           `json:"memory,omitempty"`
 	Import  *Import           `json:"import,omitempty"` // where its result comes from; nil if it was made here
 	Course  *Course           `json:"course,omitempty"` // nil of a block that does not run in steps
+	Ranks   []int             `json:"ranks,omitempty"`  // how many trained it together, one number after the other; nil for one alone throughout
 	Error   string            `json:"error,omitempty"`  // why it failed, or if it is done, why nothing goes on from it
 	// Triggers are what the triggers of the block were, by name.
 	Triggers map[string]string `json:"triggers,omitempty"`
@@ -42,6 +45,33 @@ type Block struct {
 	// Trace is the traceparent (W3C Trace Context) of the block's root span; one that has not ended was cut off.
 	Trace      string `json:"trace,omitempty"`
 	TraceEnded bool   `json:"trace_ended,omitempty"`
+}
+
+// RanksText says how many ranks trained a block; "" for one alone.
+func (b *Block) RanksText() string {
+	words := make([]string, len(b.Ranks))
+	for i, n := range b.Ranks {
+		words[i] = fmt.Sprint(n)
+	}
+	return strings.Join(words, ", then ")
+}
+
+// TrainedBy returns how many ranks trained a block, if so many go on from where those before were; going says that it goes
+// on from there, and does not start.
+func TrainedBy(before []int, going bool, n int) []int {
+	n = max(n, 1)
+	if !going {
+		before = []int{n}
+	} else if len(before) == 0 {
+		before = []int{1}
+	}
+	if before[len(before)-1] != n {
+		before = append(slices.Clone(before), n)
+	}
+	if len(before) == 1 && before[0] == 1 {
+		return nil
+	}
+	return before
 }
 
 // Unsent is the span of a block whose process was killed. A run without traces, which cannot send it, keeps it for the next

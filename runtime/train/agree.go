@@ -22,6 +22,9 @@ type common struct{ error }
 
 func (e common) Unwrap() error { return e.error }
 
+// Joint says that all ranks end with it at the same place.
+func (common) Joint() {}
+
 // Agree has all ranks that train together go on, or fail for one reason: an error of one rank is an error of all, which names
 // the rank. All of them call it, unless err is one that was agreed on. It returns err where c is nil.
 func Agree(c gpu.Communicator, err error) error {

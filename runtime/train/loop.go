@@ -368,8 +368,8 @@ func (l *Loop) numbers(f *flight, loss, norm float64, took time.Duration) metric
 		m.Sources[l.Parts[i]] = n * int64(s.Seq)
 	}
 	if l.Peak > 0 {
-		rate := float64(l.StepFLOPs) / seconds
-		if !l.Async { // else a step may seem short that waited in a queue
+		rate := float64(l.StepFLOPs) / float64(max(s.Ranks, 1)) / seconds // of one device
+		if !l.Async {                                                     // else a step may seem short that waited in a queue
 			l.Peak = max(l.Peak, rate) // which was too low if other programs ran while it was measured
 		}
 		m.MFU = rate / l.Peak

@@ -79,6 +79,7 @@ var (
 	_ blocks.Detailed   = (*Evaluation)(nil)
 	_ blocks.Weighty    = (*Evaluation)(nil)
 	_ blocks.Traced     = (*Evaluation)(nil)
+	_ blocks.Collective = (*Evaluation)(nil)
 	_ stage.Measure     = (*Evaluation)(nil)
 )
 
@@ -97,6 +98,13 @@ func (e *Evaluation) Files(bool) []string {
 		return []string{checkpoint.NoteName, blocks.SamplesFile}
 	}
 	return []string{checkpoint.NoteName}
+}
+
+// Together reports whether ranks measure together: each a part of the batches or of the questions. A generation is a few texts,
+// which rank 0 writes alone.
+func (e *Evaluation) Together() bool {
+	_, alone := e.Evaluator.(*Generation)
+	return !alone
 }
 
 // Traced returns what is traced besides batches: of an evaluation on documents, reading the weights once.
@@ -243,7 +251,7 @@ func (e *Evaluation) Run(ctx context.Context, r *blocks.Run) error {
 		return err
 	}
 	values, err := e.Evaluator.Run(ctx, r, tok)
-	if err != nil {
+	if err != nil || r.Follows() {
 		return err
 	}
 	r.Entry.Values = blocks.Writable(values)

@@ -21,7 +21,6 @@ import (
 	"stepflow/runtime/blocks/stage"
 	"stepflow/runtime/forward"
 	"stepflow/runtime/metrics"
-	"stepflow/runtime/observe"
 	"stepflow/runtime/program"
 	"stepflow/runtime/words"
 	"stepflow/tracing"
@@ -228,15 +227,13 @@ func (e *Perplexity) Run(ctx context.Context, r *blocks.Run, tok *bpe.Tokenizer)
 	defer model.Close()
 	began, m := time.Now(), measured{model: model}
 	batches := r.Observe.Batches(ctx, tracing.SpanBatch, tracing.Tokens)
-	held, err := corpus.Held(tok, e.Windows, func(b *fineweb.Batch) error {
-		if ctx.Err() != nil {
-			return observe.ErrInterrupted
-		}
-		defer batches.Done(int64(b.Valid))
-		return m.add(b)
-	})
+	turns := newTurns(r.Comm, &m, func(b *fineweb.Batch) { batches.Done(int64(b.Valid)) })
+	held, err := corpus.Held(tok, e.Windows, func(b *fineweb.Batch) error { return turns.add(ctx, b) })
+	if err == nil {
+		err = turns.end(ctx)
+	}
 	batches.End()
-	if err != nil {
+	if err != nil || r.Follows() {
 		return nil, err
 	}
 	each := e.pass().FLOPs(e.Program)
@@ -274,24 +271,8 @@ func (e *Perplexity) Run(ctx context.Context, r *blocks.Run, tok *bpe.Tokenizer)
 type measured struct {
 	forward.Loss
 	model     *forward.Forward
-	batches   int
+	batches   int    // that this rank measured
 	diagnosis string // why the loss is not finite; only tokens are counted then
-}
-
-// add runs the model on a batch.
-func (m *measured) add(b *fineweb.Batch) error {
-	if m.diagnosis != "" {
-		return nil
-	}
-	nll, err := m.model.NLL(b)
-	if err != nil {
-		return err
-	}
-	m.batches++
-	if m.Add(b, nll); !m.Finite() {
-		m.diagnosis, err = m.model.Diagnose("loss is " + metrics.Text(m.Sum))
-	}
-	return err
 }
 
 // values returns what the block exports, of the tokens held out.

@@ -2,7 +2,9 @@ package evaluate
 
 import (
 	"bytes"
+	"cmp"
 	"context"
+	"encoding/gob"
 	"fmt"
 	"maps"
 	"math"
@@ -21,6 +23,7 @@ import (
 	"stepflow/runtime/metrics"
 	"stepflow/runtime/observe"
 	"stepflow/runtime/program"
+	"stepflow/runtime/ranks"
 	"stepflow/runtime/words"
 	"stepflow/tasks"
 	"stepflow/tracing"
@@ -41,15 +44,21 @@ func (e *Tasks) Run(ctx context.Context, r *blocks.Run, tok *bpe.Tokenizer) (map
 		return nil, err
 	}
 	began := time.Now()
-	scores, flaw, err := score(ctx, r, p, x, weights, a)
+	mine := share(r.Comm, a)
+	scores, flaw, err := score(ctx, r, p, x, weights, mine)
 	if err != nil {
 		return nil, err
 	}
-	written, flawed, err := write(ctx, r, p, x, weights, a)
+	written, flawed, err := write(ctx, r, p, x, weights, mine)
 	if err != nil {
 		return nil, err
 	}
-	r.Took(scoring.Rate(r.World.Caps, e.DType, p, segment(a, x), 0), a.FLOPs(p, x), time.Since(began))
+	r.Took(scoring.Rate(r.World.Caps, e.DType, p, segment(a, x), 0), mine.FLOPs(p, x), time.Since(began))
+	all, err := gather(r.Comm, answers{scores, written, flaw, flawed})
+	if err != nil || r.Follows() {
+		return nil, err
+	}
+	scores, written, flaw, flawed = all.Scores, all.Written, all.Flaw, all.Flawed
 	leaks, trained, err := e.leaks(ctx, r, tok, weights, a)
 	if err != nil {
 		return nil, err
@@ -89,6 +98,49 @@ func (e *Tasks) Run(ctx context.Context, r *blocks.Run, tok *bpe.Tokenizer) (map
 		values[blocks.Flaw] = flaw
 	}
 	return values, metrics.WriteScores(r.Folder(), e.step(weights), scalars(results))
+}
+
+// share returns the part of the questions that this rank asks.
+func share(c gpu.Communicator, a *task.Asked) *task.Asked {
+	if c == nil {
+		return a
+	}
+	var requests, prompts [2]int
+	requests[0], requests[1] = ranks.Part(len(a.Requests), c.Rank(), c.Size())
+	prompts[0], prompts[1] = ranks.Part(len(a.Prompts), c.Rank(), c.Size())
+	return a.Part(requests, prompts)
+}
+
+// answers are what a model answered.
+type answers struct {
+	Scores       []tasks.Answer
+	Written      []string
+	Flaw, Flawed string // why a likelihood is not a number, and why a text was not written
+}
+
+// gather puts the answers of all ranks together, in the order of the questions. It writes them with gob: a likelihood may be
+// infinite, which JSON cannot say.
+func gather(c gpu.Communicator, mine answers) (all answers, err error) {
+	if c == nil {
+		return mine, nil
+	}
+	var b bytes.Buffer
+	if err := gob.NewEncoder(&b).Encode(mine); err != nil {
+		return all, err
+	}
+	parts, err := ranks.GatherBytes(c, b.Bytes())
+	if err != nil {
+		return all, err
+	}
+	for rank, part := range parts {
+		var x answers
+		if err := gob.NewDecoder(bytes.NewReader(part)).Decode(&x); err != nil {
+			return all, fmt.Errorf("the answers of rank %d: %w", rank, err)
+		}
+		all.Scores, all.Written = append(all.Scores, x.Scores...), append(all.Written, x.Written...)
+		all.Flaw, all.Flawed = cmp.Or(all.Flaw, x.Flaw), cmp.Or(all.Flawed, x.Flawed)
+	}
+	return all, nil
 }
 
 // score scores requests; flaw says why a likelihood is not a number.

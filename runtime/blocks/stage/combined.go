@@ -51,6 +51,9 @@ func setup(d *dsl.Decoded) compatibility.Setup {
 	}
 	words(t, "update")
 	words(t, "accumulate_dtype")
+	if b := t.Block("parallel"); b != nil {
+		words(b, "shard")
+	}
 	s["optimizer"] = optimizer.Types(t, "optimizer")
 	if n, _, wrong := microOf(t); !wrong.HasErrors() && n < t.Int("batch_size") {
 		s["micro_batch_size"] = []string{compatibility.PartOfBatch}

@@ -24,11 +24,18 @@ type pace struct {
 
 // Course writes what decides the bits of a step and can be said in several ways, but for its learning rate.
 func (s *Stage) Course(w io.Writer) {
-	fmt.Fprintf(w, "micro-batch %d, rows of logits %d, gradients", s.Micro, s.Chunk)
-	for _, x := range s.Trainable() {
-		fmt.Fprintf(w, " %v", s.GradType(x))
+	one := &s.Stage
+	if s.ofOne != nil { // a recipe does not depend on the number of ranks
+		one = s.ofOne
+	}
+	fmt.Fprintf(w, "micro-batch %d, rows of logits %d, gradients", one.Micro, one.Chunk)
+	for _, x := range one.Trainable() {
+		fmt.Fprintf(w, " %v", one.GradType(x))
 	}
 	fmt.Fprintln(w)
+	if s.FromZero {
+		fmt.Fprintln(w, "gradients from zero")
+	}
 	if s.Fused && s.Optimizer.ClipNorm() > 0 { // without clipping the bits are the same
 		fmt.Fprintln(w, "gradients clipped one by one")
 	}

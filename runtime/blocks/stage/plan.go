@@ -47,6 +47,12 @@ func plan(ctx context.Context, p *blocks.Planned, d *dsl.Decoded) (map[string]ct
 	if err != nil {
 		return nil, s.uncompiled(t, err)
 	}
+	if err := s.alone(programs); err != nil {
+		return nil, s.uncompiled(t, err)
+	}
+	if err := s.measureRanks(programs); err != nil {
+		return nil, s.uncompiled(t, err)
+	}
 	if s.Imported == nil {
 		if diags := s.horizon(ctx, p, d); diags.HasErrors() || p.Later != "" {
 			return nil, diags

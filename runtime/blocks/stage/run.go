@@ -22,13 +22,24 @@ import (
 	"stepflow/runtime/train"
 )
 
-// Run trains the stage to its end, or to the checkpoint after an interrupt. A stage that is imported does not train.
+// Run trains the stage to its end, or to the checkpoint after an interrupt. A stage that is imported does not train. Several ranks
+// run it together: where one fails, all do.
 func (s *Stage) Run(ctx context.Context, r *blocks.Run) error {
+	return train.Agree(r.Comm, s.run(ctx, r))
+}
+
+// writes reports whether this rank writes what is written once.
+func writes(r *blocks.Run) bool { return r.Comm == nil || r.Comm.Rank() == 0 }
+
+func (s *Stage) run(ctx context.Context, r *blocks.Run) error {
 	tok, err := s.Tokenizer.Load(r.Result)
 	if err != nil {
 		return err
 	}
 	if s.Imported != nil {
+		if !writes(r) {
+			return nil
+		}
 		return s.bringIn(ctx, r, tok)
 	}
 	corpus, err := s.open(ctx, tok)
@@ -44,10 +55,12 @@ func (s *Stage) Run(ctx context.Context, r *blocks.Run) error {
 		return err
 	}
 	loaded, err := s.load(ctx, r)
-	if err != nil {
+	if err == nil {
+		defer loaded.Close()
+	}
+	if err = train.Agree(r.Comm, err); err != nil {
 		return err
 	}
-	defer loaded.Close()
 	f := &s.Figures
 	r.Entry.Memory = &state.Memory{Planned: s.Program.ArenaBytes, Measured: loaded.Allocated(), Vanilla: s.Vanilla.Peak,
 		ByKind: f.ByKind}
@@ -166,13 +179,17 @@ func (s *Stage) finish(ctx context.Context, r *blocks.Run, loop *train.Loop, tok
 	if err != nil {
 		return err
 	}
+	if !writes(r) {
+		_, err := loop.Save(ctx, nil)
+		return err
+	}
 	e := r.Entry
 	e.Step, e.Steps = result.Step, s.Steps
 	e.Dir = filepath.Join(results.Folder(r.Addr), filepath.Base(checkpoint.StepDir("", result.Step)))
 	e.Values = blocks.Writable(s.valuesOf(result))
 	if median := loop.MedianSeconds(); median > 0 {
 		name := work.Rate(r.World.Caps, s.DType, s.Program, program.SegMicro, 0)
-		rate := float64(s.Figures.StepFLOPs+s.Figures.RecomputeFLOPs) / median
+		rate := float64(s.Figures.StepFLOPs+s.Figures.RecomputeFLOPs) / float64(max(s.Ranks, 1)) / median // of one device
 		r.Note(func(st *state.State) { st.Rate(name, rate) })
 	}
 	s.peak(r, loop.Peak)

@@ -31,11 +31,13 @@ var Kind = blocks.Kind{Alone: blocks.TheDevice, Sound: sound, Plan: plan,
 		"train.checkpoint.every_steps":   "when something is saved",
 		"train.checkpoint.keep":          "when something is saved",
 		"train.activation_checkpointing": "activations that are computed again are the same",
+		"train.parallel.shard":           "what lies with another rank is the same",
 	},
 	Resolved: []string{"frozen_dtype", "merge", "train.micro_batch_size", "train.tokens", "train.steps", "train.flops", "train.stop_at",
 		"train.schedule",
 		"train.accumulate_dtype", "train.evaluate", "train.stop_when", "train.keep_best", "train.objective", "train.loss_on",
-		"train.packing", "train.truncation_mode", "train.epochs", "train.update"}}
+		"train.packing", "train.truncation_mode", "train.epochs", "train.update",
+		"train.parallel"}}
 
 // work is the work of a stage.
 const work blocks.Work = "train"
@@ -59,6 +61,10 @@ type Stage struct {
 	Every     int // steps between checkpoints; 0 for none on the way
 	Keep      int // checkpoints that stay while it runs
 	KeepEnded int // and after it has ended, including the result
+
+	derivedMicro bool           // micro_batch_size is not given, so that it follows from the batch of a rank
+	rankBytes    []int64        // of each rank, or of one where all are alike
+	ofOne        *program.Stage // the stage as one process trains it, of one that several ranks train; else nil
 
 	Imported *Imported // nil of a stage that trains
 
@@ -90,6 +96,7 @@ var (
 	_ blocks.Neighbour  = (*Stage)(nil)
 	_ blocks.Importable = (*Stage)(nil)
 	_ blocks.Extendable = (*Stage)(nil)
+	_ blocks.Collective = (*Stage)(nil)
 )
 
 // Identity writes what decides the bits of the result and can be said in several ways. The micro-batch and the rows of
@@ -116,6 +123,9 @@ func (s *Stage) Summary() string { return fmt.Sprintf("%d layers, %d steps", len
 
 // Runs is true.
 func (*Stage) Runs() bool { return true }
+
+// Together reports whether ranks train it together. What is imported is read by rank 0 alone.
+func (s *Stage) Together() bool { return s.Ranks > 1 && s.Imported == nil }
 
 // Files lists the files of the result, or of a checkpoint, which has adapters too.
 func (s *Stage) Files(result bool) []string {
@@ -207,7 +217,7 @@ func (s *Stage) Forecast(ctx context.Context, p *blocks.Planned, from int, d *ds
 	f := &s.Figures
 	evaluations, diags := s.forecastEvaluations(ctx, from, d.Block("train"))
 	s.takes = blocks.Forecast{Peak: f.Peak, Between: evaluations, FLOPs: evaluations +
-		math.Max(0, float64(s.Steps-from))*(float64(f.StepFLOPs)+float64(f.RecomputeFLOPs))}
+		math.Max(0, float64(s.Steps-from))*(float64(f.StepFLOPs)+float64(f.RecomputeFLOPs))/float64(max(s.Ranks, 1))}
 	s.takes.Predict(p.World, work, s.DType, s.Program, program.SegMicro)
 	return diags
 }

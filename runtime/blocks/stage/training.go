@@ -50,6 +50,7 @@ func (s *Stage) train(p *blocks.Planned, d *dsl.Decoded) (diags hcl.Diagnostics)
 	s.Fused = t.Str("update") == "fused"
 	s.Micro, s.AutoMicro, _ = microOf(t)
 	s.AutoMicro = s.AutoMicro && !s.Fused // a fused step is one micro-batch
+	diags = append(diags, s.parallel(t, p.World)...)
 	s.Checkpointing = t.Str("activation_checkpointing")
 	s.Accumulate = program.Precisions[t.Str("accumulate_dtype")]
 	if s.Seq > s.Model.MaxPositionEmbeddings {

@@ -37,6 +37,7 @@ func (s *Stage) Details(_, _ bool) (list []blocks.Line) {
 	} else if f.DataTokens > 0 {
 		line("data", "%s tokens in %s, %s; %.2f passes in all", words.Count(f.DataTokens), s.Data.Addr, f.DataHow, f.Epochs)
 	}
+	list = append(list, s.rankLines()...)
 	if s.AutoMicro {
 		line("micro-batch", "%s of %d at a time, the most that fit", words.Plural(s.Micro, "sequence"), s.Batch)
 	}
@@ -141,7 +142,14 @@ func (s *Stage) grown() string {
 
 // Numbers returns the figures of the stage, and of the full model trained at once.
 func (s *Stage) Numbers() map[string]any {
-	return map[string]any{"stage": s.Figures, "vanilla": s.Vanilla, "layers": s.LayerIDs(), "program": s.Program.Hash()}
+	numbers := map[string]any{"stage": s.Figures, "vanilla": s.Vanilla, "layers": s.LayerIDs(), "program": s.Program.Hash()}
+	if s.Ranks > 1 {
+		numbers["ranks"], numbers["rank"], numbers["shard"] = s.Ranks, s.Rank, string(s.Shard)
+		if len(s.rankBytes) > 0 {
+			numbers["rank_bytes"] = s.rankBytes
+		}
+	}
+	return numbers
 }
 
 // Training returns the stage as a report shows it.

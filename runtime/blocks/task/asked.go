@@ -23,6 +23,15 @@ type Asked struct {
 
 	suite     *Suite
 	questions *tasks.Questions
+	before    int // prompts of the questions before the first of Prompts
+}
+
+// Part returns a part of what is asked: the requests and the prompts of two ranges [lo, hi).
+func (a *Asked) Part(requests, prompts [2]int) *Asked {
+	b := *a
+	b.Requests, b.Prompts = a.Requests[requests[0]:requests[1]], a.Prompts[prompts[0]:prompts[1]]
+	b.before += prompts[0]
+	return &b
 }
 
 // Ask reads the documents and makes what is asked of a model with so many positions, once. Without a tokenizer it makes
@@ -109,10 +118,10 @@ func (a *Asked) Write(ctx context.Context, m *forward.Generator) (written []stri
 	ids := make([][]int32, len(a.Prompts))
 	list, err := m.Generate(ctx, a.Prompts, func(p int, id int32) bool {
 		ids[p] = append(ids[p], id)
-		return !a.questions.Ends(p, ids[p])
+		return !a.questions.Ends(a.before+p, ids[p])
 	})
 	for p, g := range list {
-		written, n = append(written, a.questions.Text(p, g.IDs)), n+int64(len(g.IDs))
+		written, n = append(written, a.questions.Text(a.before+p, g.IDs)), n+int64(len(g.IDs))
 		if flaw == "" {
 			flaw = g.Diagnosis
 		}

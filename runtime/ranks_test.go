@@ -1,0 +1,245 @@
+package runtime_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
+
+	"stepflow/dsl"
+	"stepflow/gpu"
+	"stepflow/gpu/cpu"
+	"stepflow/gpu/gputest"
+	"stepflow/runtime/apply"
+	"stepflow/runtime/observe"
+	"stepflow/runtime/plan"
+	"stepflow/runtime/state"
+	"stepflow/tracing"
+)
+
+// rankRun is a run on several ranks, each a goroutine with a device of its own.
+type rankRun struct {
+	n    int
+	with func(rank int, o *apply.Options) // changes the options of a rank
+	vars func(rank int) []string
+}
+
+// run applies a pipeline on all ranks, and returns their errors in order.
+func (x rankRun) run(t *testing.T, ctx context.Context, dir string) []error {
+	t.Helper()
+	errs := make([]error, x.n)
+	var wg sync.WaitGroup
+	for rank, c := range gputest.Ranks(x.n) {
+		d := cpuDevice(t, 1)
+		must(t, d.Join(c))
+		var vars []string
+		if x.vars != nil {
+			vars = x.vars(rank)
+		}
+		p, diags := plan.New(context.Background(), plan.Options{Path: dir, Inputs: dsl.Inputs{Flags: dsl.Vars(vars...)},
+			Caps: cpu.PlanCaps(""), Ranks: x.n, Rank: rank})
+		if diags.HasErrors() {
+			t.Fatal(diags.Errs())
+		}
+		o := apply.Options{Device: d, Comm: c}
+		if x.with != nil {
+			x.with(rank, &o)
+		}
+		wg.Go(func() {
+			if rank == 0 {
+				errs[0] = applyWith(ctx, p, o)
+			} else {
+				errs[rank] = apply.Follow(context.Background(), p, o)
+			}
+		})
+	}
+	wg.Wait()
+	return errs
+}
+
+// sound fails a test in which a rank ended with an error.
+func sound(t *testing.T, errs []error) {
+	t.Helper()
+	for rank, err := range errs {
+		if err != nil {
+			t.Errorf("rank %d of %d: %v", rank, len(errs), err)
+		}
+	}
+}
+
+// TestEvaluationsOnRanks measures and asks a model on several ranks: the results have the bits of one.
+func TestEvaluationsOnRanks(t *testing.T) {
+	alone := pipeline(t)
+	must(t, applyOn(t, cpuDevice(t, 1), planOf(t, alone)))
+	want := contents(t, alone)
+	for _, n := range []int{2, 3} {
+		dir := pipeline(t)
+		loads := make([]int, n) // programs of each rank
+		sound(t, rankRun{n: n, with: func(rank int, o *apply.Options) {
+			o.Device = &loading{o.Device, &loads[rank]}
+		}}.run(t, t.Context(), dir))
+		sameContents(t, fmt.Sprint(n, " ranks"), contents(t, dir), want)
+		for rank, loaded := range loads {
+			if loaded == 0 {
+				t.Errorf("rank %d of %d ran nothing", rank, n)
+			}
+		}
+	}
+}
+
+// loading counts the programs that a device loads.
+type loading struct {
+	gpu.Device
+	n *int
+}
+
+func (l *loading) Load(p *gpu.Program) (gpu.Loaded, error) {
+	*l.n++
+	return l.Device.Load(p)
+}
+
+// TestRanksThatDiffer has a rank plan what rank 0 does not: the run ends, and says where they differ.
+func TestRanksThatDiffer(t *testing.T) {
+	dir := pipeline(t)
+	errs := rankRun{n: 3, vars: func(rank int) []string {
+		if rank == 2 {
+			return []string{"lr=0.5"}
+		}
+		return nil
+	}}.run(t, t.Context(), dir)
+	for _, want := range []string{"rank 2: ", "optimizer.adamw.o", "learning_rate is 0.5 here, and 0.01 there"} {
+		if errs[0] == nil || !strings.Contains(errs[0].Error(), want) {
+			t.Errorf("rank 0 says %v, without %q", errs[0], want)
+		}
+	}
+	var ended *apply.EndedError
+	for rank, err := range errs[1:] {
+		if !errors.As(err, &ended) {
+			t.Errorf("rank %d: %v", rank+1, err)
+		}
+	}
+}
+
+// TestFollowersWriteNothing applies on two ranks, of which one has a pipeline of its own beside the state that both share: it
+// makes no lock and no file.
+func TestFollowersWriteNothing(t *testing.T) {
+	dir := pipeline(t)
+	var events sync.Map
+	sound(t, rankRun{n: 2, with: func(rank int, o *apply.Options) {
+		o.Emit = func(e observe.Event) { events.Store(rank, true) }
+		o.Begin = func() error {
+			if rank > 0 {
+				t.Error("a rank that follows begins a run")
+			}
+			return nil
+		}
+	}}.run(t, t.Context(), dir))
+	if _, told := events.Load(1); told {
+		t.Error("a rank that follows tells of events")
+	}
+	lists, err := filepath.Glob(filepath.Join(dir, ".stepflow", "blocks", "*", "metrics.jsonl"))
+	must(t, err)
+	for _, file := range lists {
+		b, err := os.ReadFile(file)
+		must(t, err)
+		for i, line := range strings.Split(strings.TrimSpace(string(b)), "\n") {
+			if !strings.Contains(line, fmt.Sprintf(`"step":%d,`, i+1)) {
+				t.Errorf("%s: line %d is %s", file, i+1, line)
+			}
+		}
+	}
+}
+
+// TestTraceOfRanks puts the spans of two ranks into one trace: those of the other lie below rank 0's span of the block, and all
+// say their rank.
+func TestTraceOfRanks(t *testing.T) {
+	dir := pipeline(t)
+	exporters := []*tracetest.InMemoryExporter{tracetest.NewInMemoryExporter(), tracetest.NewInMemoryExporter()}
+	sound(t, rankRun{n: 2, with: func(rank int, o *apply.Options) {
+		o.Trace = tracing.New(exporters[rank])
+	}}.run(t, t.Context(), dir))
+	led, followed := exporters[0].GetSpans(), exporters[1].GetSpans()
+	knownSpans(t, followed)
+	above := map[string]tracetest.SpanStub{}
+	for _, s := range led {
+		above[s.Name] = s
+		if attribute(s, tracing.Rank) != "0" {
+			t.Errorf("rank 0's span %s says rank %q", s.Name, attribute(s, tracing.Rank))
+		}
+	}
+	mine := map[string]tracetest.SpanStub{}
+	for _, s := range followed {
+		mine[s.SpanContext.SpanID().String()] = s
+	}
+	run := above["apply "+filepath.Base(dir)].SpanContext.TraceID()
+	blocks := 0
+	for _, s := range followed {
+		if attribute(s, tracing.Rank) != "1" {
+			t.Errorf("rank 1's span %s says rank %q", s.Name, attribute(s, tracing.Rank))
+		}
+		if s.SpanContext.TraceID() != run {
+			if attribute(s, tracing.TraceOf) != "step" {
+				t.Errorf("rank 1's span %s is in another trace than the run", s.Name)
+			}
+			continue
+		}
+		if _, ok := mine[s.Parent.SpanID().String()]; ok {
+			continue
+		}
+		blocks++
+		if at := above[s.Name]; at.SpanContext.SpanID() != s.Parent.SpanID() || attribute(s, tracing.Address) != s.Name {
+			t.Errorf("rank 1's span %s is not below rank 0's of the same block", s.Name)
+		}
+	}
+	if blocks == 0 {
+		t.Error("rank 1 has no span of a block")
+	}
+}
+
+// TestTrainedBy follows the number of ranks of a stage that is gone on with.
+func TestTrainedBy(t *testing.T) {
+	var by []int
+	for _, x := range []struct {
+		n    int
+		want string
+	}{{1, ""}, {1, ""}, {4, "1, then 4"}, {4, "1, then 4"}, {2, "1, then 4, then 2"}} {
+		by = state.TrainedBy(by, true, x.n)
+		if got := (&state.Block{Ranks: by}).RanksText(); got != x.want {
+			t.Errorf("%q, want %q", got, x.want)
+		}
+	}
+	if by = state.TrainedBy(by, false, 2); len(by) != 1 || by[0] != 2 {
+		t.Errorf("from the start by 2: %v", by)
+	}
+	if by = state.TrainedBy(by, false, 1); by != nil {
+		t.Errorf("from the start by 1: %v", by)
+	}
+}
+
+// TestVerifyNeedsTheSameRanks verifies a stage that four ranks trained, on one.
+func TestVerifyNeedsTheSameRanks(t *testing.T) {
+	dir, d := pipeline(t), cpuDevice(t, 2)
+	must(t, applyOn(t, d, planOf(t, dir, "steps=1")))
+	st, err := state.Open(filepath.Join(dir, ".stepflow"))
+	must(t, err)
+	st.State.Blocks["stage.one"].Ranks = []int{4}
+	st.State.Blocks["stage.two"].Ranks = []int{1, 2}
+	must(t, st.Save())
+	must(t, st.Close())
+	copy, err := state.NewScratch()
+	must(t, err)
+	defer copy.Remove()
+	o := plan.Options{Path: dir, Inputs: dsl.Inputs{Flags: dsl.Vars("steps=1")}, Caps: cpu.PlanCaps("")}
+	_, _, err = apply.Verify(t.Context(), o, planOf(t, dir, "steps=1"), copy, apply.Options{Device: d})
+	for _, want := range []string{"stage.one was trained by 4 ranks, and would be by 1 now", "stage.two was trained by 1, then 2 ranks"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, without %q", err, want)
+		}
+	}
+}
