@@ -36,6 +36,7 @@ func applyCommand() command {
 			common(a, f)
 			selecting(a, f)
 			locking(a, f)
+			ranked(a, f)
 			f.BoolVar(&approve, "auto-approve", false, "do not ask before trained work is thrown away")
 			f.BoolVar(&verify, "verify", false,
 				"run everything again in an empty folder and compare it with the state; nothing is replaced")
@@ -51,10 +52,7 @@ func applyCommand() command {
 			if a.parallelism < 1 {
 				return a.misuse("stepflow apply: -parallelism is at least 1, not %d", a.parallelism)
 			}
-			if err := a.openRanks(); err != nil {
-				return a.fail(err)
-			}
-			return a.closeRanks(a.planAndApply(args, approve, verify))
+			return a.asRanks(func() int { return a.planAndApply(args, approve, verify) })
 		}}
 }
 
@@ -73,7 +71,7 @@ func (a *app) planAndApply(args []string, approve, verify bool) int {
 		}
 	}
 	a.lifecycle = true
-	p, ok := a.plan(args, true)
+	p, ok := a.planTogether(args)
 	if !ok {
 		return exitError
 	}
@@ -86,24 +84,38 @@ func (a *app) planAndApply(args []string, approve, verify bool) int {
 	case verify && p.Select.RefreshOnly:
 		return a.misuse("stepflow apply: -verify and -refresh-only exclude each other: the first runs " +
 			"everything again, the second nothing")
+	case verify && a.ranks.Number() > 0:
+		return a.followRank(p)
 	case verify:
 		return a.verify(args, p)
 	}
-	if a.json {
+	switch {
+	case a.ranks.Number() > 0:
+	case a.json:
 		a.line(planJSON(p))
-	} else {
+	default:
 		a.printPlan(p, false, false)
 	}
 	if p.Select.RefreshOnly {
+		if a.ranks.Number() > 0 {
+			return exitOK
+		}
 		return a.refresh(p)
 	}
-	if err := p.Room(); err != nil { // before anything is asked
+	if err := a.agree(p.Room()); err != nil { // before anything is asked
 		return a.fail(err)
 	}
 	if !approve && file == nil { // a saved plan showed what is lost
-		if err := a.confirm(p); err != nil {
+		var err error
+		if a.ranks.Number() == 0 {
+			err = a.confirm(p)
+		}
+		if err := a.agree(err); err != nil {
 			return a.fail(err)
 		}
+	}
+	if a.ranks.Number() > 0 {
+		return a.followRank(p)
 	}
 	return a.apply(p, approve && file == nil)
 }
@@ -172,8 +184,9 @@ func (a *app) verify(args []string, p *plan.Plan) int {
 	defer copy.Remove()
 	a.interrupt.atExit(func() { copy.Remove() })
 	view := newProgress(a, "verify", nil)
-	same, changed, err := apply.Verify(a.ctx, a.options(args), p, copy, apply.Options{Device: device, Emit: view.event,
+	same, changed, err := apply.Verify(a.ctx, a.options(args), p, copy, apply.Options{Device: device, Comm: a.ranks.Communicator(), Emit: view.event,
 		Planned: view.planned})
+	a.together = a.ranks.Ended() == nil
 	view.end()
 	if errors.Is(err, apply.ErrInterrupted) || a.ctx.Err() != nil {
 		return a.fail(apply.ErrInterrupted)
@@ -312,7 +325,7 @@ func (a *app) apply(p *plan.Plan, approve bool) int {
 			tracker.Seam(e.Addr.String(), e.Seam.Change, e.Seam.Before, e.Seam.After)
 		}
 	}
-	o := apply.Options{Device: device, Trace: trace, Log: log, Emit: emit, Planned: view.planned, AutoApprove: approve,
+	o := apply.Options{Device: device, Comm: a.ranks.Communicator(), Trace: trace, Log: log, Emit: emit, Planned: view.planned, AutoApprove: approve,
 		Access: access, Artifacts: place, Waiting: a.sending(place),
 		Parallelism: a.parallelism,
 		Begin: func() error { // under the lock: the record of another run that goes on stays
@@ -328,6 +341,7 @@ func (a *app) apply(p *plan.Plan, approve bool) int {
 		// Deferred blocks were planned on the way.
 		End: func(p *plan.Plan) error { return report.FromPlan(p, version()).Save() }}
 	done, err := apply.Apply(a.ctx, p, o)
+	a.together = a.ranks.Ended() == nil
 	view.end()
 	if !a.json {
 		for _, line := range sum.made(done.Plan) {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -75,7 +74,15 @@ type app struct {
 	cache            *fineweb.Cache       // of remote data; nil for one of the usual size
 	opened           gpu.Device           // the device, once it was needed
 	ranks            *group.Group         // that run together; nil for a process alone
-	failed           error                // the last error that was printed
+	wanted           int                  // ranks to start; 0 for none
+	allowMixed       bool                 // ranks may be of different kinds
+	world            group.World          // as the launcher tells it
+	host             string               // of a rank other than 0
+	mine             *rankOutput          // for problems of a rank other than 0
+	launched         *launched            // the stepflow that started this rank; nil for none
+	group            int                  // its process group
+	together         bool                 // all ranks end with the same
+	failed           error                // the last error
 	given            []dsl.Flag           // -var and -var-file, in their order
 	selection        plan.Selection       // -target, -exclude and -replace
 	lifecycle        bool                 // the command holds to what lifecycle blocks say
@@ -112,6 +119,7 @@ func run(in *interrupt, args, env []string, stdin io.Reader, stdout, stderr io.W
 	defer a.cancel()
 	// For what goes wrong before flags are read.
 	a.json = slices.ContainsFunc(args, func(s string) bool { return s == "-json" || s == "--json" })
+	a.beRank()
 	if len(args) > 0 && args[0] == completeWord {
 		return a.complete(args[1:])
 	}
@@ -343,13 +351,26 @@ func (a *app) hashing(file string, bytes int64) {
 	}
 }
 
-// fail prints an error that is not the user's text.
+// fail prints an error that is not the user's text. Of ranks, rank 0 prints those of all.
 func (a *app) fail(err error) int {
-	err = cmp.Or(a.ranks.Lost(), err) // which ends what runs, as an interrupt or by failed exchanges
-	a.failed = err
+	if a.ranks.Lost() != nil { // which was printed, and of which this error comes
+		return exitError
+	}
 	if a.ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		err = apply.ErrInterrupted
 	}
+	a.failed = err
+	if a.ranks.Number() == 0 || !a.ranks.Watched() && !a.together {
+		a.print(err)
+	}
+	if errors.Is(err, apply.ErrInterrupted) {
+		return exitInterrupted
+	}
+	return exitError
+}
+
+// print prints an error.
+func (a *app) print(err error) {
 	var left *apply.LeftOutError
 	if errors.As(err, &left) {
 		err = left.Err
@@ -378,10 +399,13 @@ func (a *app) fail(err error) int {
 			fmt.Fprintln(a.stderr, text)
 		}
 	}
-	if errors.Is(err, apply.ErrInterrupted) {
-		return exitInterrupted
+}
+
+// tell says what is going on, where the output is for people.
+func (a *app) tell(format string, args ...any) {
+	if !a.json {
+		fmt.Fprintf(a.stderr, format+"\n", args...)
 	}
-	return exitError
 }
 
 // fullDisk says what to do about an error of a disk that takes nothing more, which names the file; "" for other errors.

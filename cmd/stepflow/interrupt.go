@@ -21,6 +21,7 @@ type interrupt struct {
 	notice  string      // what to say at the first signal; "" where nothing holds
 	instead func() bool // takes Ctrl-C, where it returns true
 	cleanup []func()
+	other   func(os.Signal) bool // takes every signal, where it returns true
 	signals chan os.Signal
 }
 
@@ -40,6 +41,9 @@ func signals(ctx context.Context, cancel func(), stderr io.Writer) *interrupt {
 	signal.Notify(received, listen...)
 	go func() {
 		for s := range received {
+			if in.forwarded(s) {
+				continue
+			}
 			if s != os.Interrupt || !in.taken() {
 				break
 			}
@@ -80,6 +84,20 @@ func (in *interrupt) taken() bool {
 	f := in.instead
 	in.mu.Unlock()
 	return f != nil && f()
+}
+
+// forward gives every signal to f, as long as f returns true; nil gives them back.
+func (in *interrupt) forward(f func(os.Signal) bool) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.other = f
+}
+
+func (in *interrupt) forwarded(s os.Signal) bool {
+	in.mu.Lock()
+	f := in.other
+	in.mu.Unlock()
+	return f != nil && f(s)
 }
 
 // signal acts as if the process got a signal to end.

@@ -3,48 +3,102 @@ package main
 import (
 	"cmp"
 	"errors"
+	"flag"
 	"fmt"
+	"io"
+	"log/slog"
 	"os"
 	"runtime"
 	"time"
 
-	"stepflow/gpu"
 	"stepflow/gpu/group"
+	"stepflow/gpu/mpi"
+	"stepflow/runtime/apply"
+	"stepflow/runtime/plan"
+	"stepflow/tracing"
 )
 
-// openRanks makes the process one of several ranks, where a launcher started it as one.
-func (a *app) openRanks() error {
+// ranked adds the flags of commands that several processes may run together.
+func ranked(a *app, f *flag.FlagSet) {
+	f.IntVar(&a.wanted, "ranks", 0, "start this many processes on this machine, which train together; mpirun and srun start them on "+
+		"several")
+	f.BoolVar(&a.allowMixed, "allow-mixed", false, "let ranks run on processors or cards of different kinds, whose last bits may differ")
+}
+
+// asRanks runs a command: in this process alone, as one of several ranks that a launcher started, or in ranks that it starts
+// itself.
+func (a *app) asRanks(f func() int) int {
 	w, err := group.FromEnvironment(os.Getenv)
-	if err != nil || w.Size == 1 {
-		return err
+	switch {
+	case err != nil:
+		return a.fail(err)
+	case a.wanted < 0:
+		return a.misuse("-ranks is at least 1, not %d", a.wanted)
+	case w.Size > 1 && a.wanted > 0 && a.wanted != w.Size:
+		return a.misuse("-ranks is %d, and %s has started %d processes: leave out -ranks, which starts processes itself", a.wanted,
+			w.Launcher, w.Size)
+	case w.Size == 1 && a.wanted > 1:
+		return a.launch(a.wanted)
+	case w.Size == 1:
+		return f()
 	}
+	if err := a.joinRanks(w); err != nil {
+		return a.launched.end(a.fail(err))
+	}
+	return a.launched.end(a.leaveRanks(f()))
+}
+
+// joinRanks makes the process one of several ranks.
+func (a *app) joinRanks(w group.World) (err error) {
 	kind, _, err := a.which()
 	if err != nil {
 		return err
 	}
-	if kind == "cuda" { // another program goes on from here, which opens its own
+	a.world = w
+	if kind == "cuda" { // another program may go on from here, which joins them itself
 		if _, err := a.openDevice(); err != nil {
 			return err
 		}
-	} else if !w.MPI && os.Getenv(slowVariable) == "" {
+	}
+	if err := a.reachLauncher(w.Rank); err != nil {
+		return err
+	}
+	if kind != "cuda" && !w.MPI && os.Getenv(tcpVariable) == "" {
 		return fmt.Errorf("RANK and WORLD_SIZE start ranks without MPI, which is for cards: on the CPU, MPI moves what the ranks "+
 			"exchange. Start them with mpirun or srun, or give -ranks on one machine. %s=1 sends all of it through rank 0, which is slow",
-			slowVariable)
+			tcpVariable)
 	}
 	timeout, err := rankTimeout()
 	if err != nil {
 		return err
 	}
-	a.ranks, err = group.Open(a.ctx, w, group.Options{MPI: openMPI, Timeout: timeout, Address: os.Getenv(group.AddressVariable),
+	g, err := group.Open(a.ctx, w, group.Options{MPI: mpi.Open, Timeout: timeout, Address: os.Getenv(group.AddressVariable),
 		Lost: a.rankLost, Interrupt: a.interrupt.signal})
-	if err == nil && a.opened != nil {
-		err = a.opened.Join(a.ranks)
+	if err != nil {
+		return err
 	}
-	return err
+	a.ranks = g
+	a.interrupt.atExit(func() { g.Abort(apply.ErrInterrupted) })
+	if g.Rank() > 0 {
+		a.interrupt.forward(func(os.Signal) bool { return g.Interrupted() })
+	} else {
+		a.interrupt.forward(func(os.Signal) bool { // a launcher ends all when it sees that one has ended
+			time.Sleep(noticing)
+			return g.Lost() != nil
+		})
+		a.tell("%d ranks, joined by %s.", g.Size(), g.Name())
+	}
+	if a.opened != nil {
+		return a.opened.Join(g)
+	}
+	return nil
 }
 
-// slowVariable allows collectives of the CPU over TCP, for tests and where there is no MPI.
-const slowVariable = "STEPFLOW_RANKS_TCP"
+// noticing is the time in which a rank is told of another that was killed.
+const noticing = 200 * time.Millisecond
+
+// tcpVariable allows collectives of the CPU over TCP, for tests and where there is no MPI.
+const tcpVariable = "STEPFLOW_RANKS_TCP"
 
 // rankTimeout reads after what time a rank that is silent is given up.
 func rankTimeout() (time.Duration, error) {
@@ -61,44 +115,83 @@ func rankTimeout() (time.Duration, error) {
 
 // rankLost ends the run when a rank is lost. What runs gets errors of its exchanges; what exchanges nothing is cancelled; and what
 // does not end by itself is ended.
-func (a *app) rankLost(err error) {
+func (a *app) rankLost(rank int, err error) {
+	if me := a.world.Rank; me == 0 || me == 1 && rank == 0 {
+		a.print(err)
+		a.tell("The run ends on all ranks. Run the command again to go on from the last checkpoint.")
+	}
 	a.cancel()
-	time.AfterFunc(lostMoment, func() {
-		os.Exit(a.fail(err))
-	})
+	time.AfterFunc(lostMoment, func() { os.Exit(a.launched.end(exitError)) })
 }
 
 // lostMoment is how long a process may take to end after a rank was lost.
 const lostMoment = 20 * time.Second
 
-// closeRanks ends this rank's part in the run with an exit code.
-func (a *app) closeRanks(code int) int {
-	if a.ranks == nil {
-		return code
-	}
-	if code != exitOK && a.ranks.Lost() == nil {
-		a.ranks.Abort(cmp.Or(a.failed, errors.New("see what it printed")))
+// leaveRanks ends this rank's part in the run with an exit code.
+func (a *app) leaveRanks(code int) int {
+	if code != exitOK && !a.together {
+		a.ranks.Abort(cmp.Or(a.failed, errors.New("it has printed why")))
 	}
 	if err := a.ranks.Close(); err != nil && code == exitOK {
 		return a.fail(err)
 	}
+	if a.ranks.Lost() != nil {
+		return exitError
+	}
 	return code
 }
 
-// deviceThreads is the number of threads of the CPU device: what -threads says, or else the processors that the ranks of this
-// machine share.
+// follow runs this rank's part of what rank 0 runs.
+func (a *app) followRank(p *plan.Plan) int {
+	trace, err := tracing.Setup(a.ctx, version(), slog.New(slog.NewTextHandler(a.stderr, nil)))
+	if err != nil {
+		return a.fail(err)
+	}
+	defer trace.Shutdown()
+	device, err := a.openDevice()
+	if err != nil {
+		return a.fail(err)
+	}
+	defer device.Close()
+	err = apply.Follow(a.ctx, p, apply.Options{Device: device, Comm: a.ranks, Trace: trace})
+	a.together = a.ranks.Ended() == nil
+	var ended *apply.EndedError
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.As(err, &ended): // rank 0 says why
+		return exitError
+	}
+	return a.fail(err)
+}
+
+// deviceThreads is the number of threads of the CPU device: what -threads says, or else this rank's share of the processors
+// of its machine.
 func (a *app) deviceThreads() int {
 	if a.threads > 0 || a.ranks == nil {
 		return a.threads
 	}
 	n := runtime.GOMAXPROCS(0)
-	if n < runtime.NumCPU() || a.ranks.Local() == 1 { // the launcher bound this process to some
-		return n
-	}
-	return max(1, n/a.ranks.Local())
+	return max(1, n/a.ranks.Beside())
 }
 
-// openMPI opens MPI's communicator.
-func openMPI() (gpu.Communicator, error) {
-	return nil, errors.New("there is no MPI in this build")
+// beRank has a rank other than 0 write whole lines, with the rank before each, and nothing but problems. In JSON, all lines say
+// the rank.
+func (a *app) beRank() {
+	w, err := group.FromEnvironment(os.Getenv)
+	if err != nil || w.Rank == 0 {
+		return
+	}
+	host, _ := os.Hostname()
+	a.host, a.world = host, w
+	if a.json {
+		a.mine = &rankOutput{to: a.stdout}
+		a.stdout = a.mine
+		return
+	}
+	a.mine = &rankOutput{to: a.stderr, prefix: rankPrefix(w.Rank, host)}
+	a.stdout, a.stderr = io.Discard, a.mine
 }
+
+// rankPrefix stands before the lines of a rank other than 0.
+func rankPrefix(rank int, host string) string { return fmt.Sprintf("[rank %d, %s] ", rank, host) }

@@ -55,6 +55,10 @@ func (a *app) line(v any) {
 	if err != nil {
 		b, _ = json.Marshal(map[string]any{"type": "log", "message": "a value could not be written: " + err.Error()})
 	}
+	if a.world.Rank > 0 && len(b) > 2 && b[0] == '{' {
+		host, _ := json.Marshal(a.host)
+		b = append(fmt.Appendf(nil, `{"rank":%d,"host":%s,`, a.world.Rank, host), b[1:]...)
+	}
 	fmt.Fprintf(a.stdout, "%s\n", foreign.ShownJSON(b))
 }
 

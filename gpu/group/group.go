@@ -5,10 +5,12 @@ package group
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -25,7 +27,8 @@ type Group struct {
 	watch *watch // nil for none
 
 	mu   sync.Mutex
-	lost error // why the ranks cannot go on together
+	over error // why the ranks cannot go on together
+	mine bool  // because of this one
 }
 
 var _ gpu.Communicator = (*Group)(nil)
@@ -35,6 +38,8 @@ type Member struct {
 	Rank int
 	Host string
 	PID  int
+	CPUs string // that it may run on; "" if unknown
+	Salt string // for hashes of values that may be secret: rank 0's is used
 }
 
 func (m Member) String() string {
@@ -46,7 +51,7 @@ type Options struct {
 	MPI       func() (gpu.Communicator, error) // opens MPI's
 	Timeout   time.Duration                    // after which a rank that is silent is given up; 0 to watch none
 	Address   string                           // host or address at which the others reach rank 0's watch; "" to find one
-	Lost      func(error)                      // called once, if a rank is lost or has ended with an error
+	Lost      func(rank int, err error)        // called once, if a rank is lost or has ended with an error; rank is -1 where rank 0 says so
 	Interrupt func()                           // called on rank 0, where another rank got a signal to end
 }
 
@@ -88,7 +93,7 @@ func (g *Group) introduce() error {
 	if err != nil {
 		host = "unknown host"
 	}
-	list, err := Share(g.comm, Member{Rank: g.Rank(), Host: host, PID: os.Getpid()})
+	list, err := Share(g.comm, Member{Rank: g.Rank(), Host: host, PID: os.Getpid(), CPUs: AllowedCPUs(), Salt: rand.Text()})
 	g.Members = list
 	return err
 }
@@ -117,15 +122,26 @@ func (g *Group) Number() int {
 // Me is this rank.
 func (g *Group) Me() Member { return g.Members[g.Rank()] }
 
-// Local is the number of ranks on this machine.
-func (g *Group) Local() (n int) {
+// Beside is the number of ranks that run on the same processors of the same machine, with this one.
+func (g *Group) Beside() (n int) {
 	for _, m := range g.Members {
-		if m.Host == g.Me().Host {
+		if m.Host == g.Me().Host && m.CPUs == g.Me().CPUs {
 			n++
 		}
 	}
 	return n
 }
+
+// AllowedCPUs are the processors that this process may run on, as Linux writes them; "" elsewhere.
+func AllowedCPUs() string {
+	text, _ := os.ReadFile("/proc/self/status")
+	_, rest, _ := strings.Cut(string(text), "Cpus_allowed_list:")
+	line, _, _ := strings.Cut(rest, "\n")
+	return strings.TrimSpace(line)
+}
+
+// Watched reports whether ranks tell each other how they end.
+func (g *Group) Watched() bool { return g != nil && g.watch != nil }
 
 // Communicator is the group as a communicator; nil for a process alone.
 func (g *Group) Communicator() gpu.Communicator {
@@ -146,42 +162,58 @@ func (g *Group) why(err error) error {
 	if err == nil {
 		return nil
 	}
-	if g.watch != nil {
+	if g.watch != nil && g.Ended() == nil {
 		select {
 		case <-g.watch.over:
 		case <-time.After(time.Second):
 		}
 	}
-	return cmp.Or(g.Lost(), err)
+	g.Abort(err)
+	return cmp.Or(g.Ended(), err)
 }
 
-// Lost is why the ranks cannot go on together; nil as long as they can.
+// Ended is why the ranks cannot go on together; nil as long as they can.
+func (g *Group) Ended() error {
+	if g == nil {
+		return nil
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.over
+}
+
+// Lost is Ended where that is because of another rank.
 func (g *Group) Lost() error {
 	if g == nil {
 		return nil
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.lost
+	if g.mine {
+		return nil
+	}
+	return g.over
 }
 
-// lose notes the first loss, and reports whether it was.
-func (g *Group) lose(err error) bool {
+// end notes the first reason, and reports whether it is.
+func (g *Group) end(err error, mine bool) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.lost != nil {
+	if g.over != nil {
 		return false
 	}
-	g.lost = err
+	g.over, g.mine = err, mine
 	return true
 }
 
 // Abort ends the work of all ranks; the others learn why.
 func (g *Group) Abort(err error) {
-	if g.lose(err) && g.watch != nil {
-		g.watch.failed(err)
+	if g.end(err, true) {
+		if g.watch != nil {
+			g.watch.failed(err)
+		}
+		g.comm.Abort(err)
 	}
-	g.comm.Abort(err)
 }
 
 // Interrupted tells rank 0 that this one got a signal to end; it reports whether that could be.
@@ -189,7 +221,7 @@ func (g *Group) Interrupted() bool { return g.watch != nil && g.Rank() > 0 && g.
 
 // Close ends the work of a group whose ranks have all done theirs, or which cannot go on together.
 func (g *Group) Close() (err error) {
-	if g.Lost() == nil {
+	if g.Ended() == nil {
 		g.watch.leave()
 		err = g.comm.Close()
 	} else {

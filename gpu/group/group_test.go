@@ -26,7 +26,7 @@ func ranks(t *testing.T, n int, timeout time.Duration) (list []*Group, lost []ch
 		lost = append(lost, told)
 		wait.Go(func() {
 			list[r], errs[r] = Open(t.Context(), World{Rank: r, Size: n, Address: at, Launcher: "a test"},
-				Options{Timeout: timeout, Lost: func(err error) { told <- err }, Address: "127.0.0.1"})
+				Options{Timeout: timeout, Lost: func(_ int, err error) { told <- err }, Address: "127.0.0.1"})
 		})
 	}
 	wait.Wait()

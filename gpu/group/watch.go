@@ -27,7 +27,7 @@ type watch struct {
 	lines    []*line
 	tick     time.Duration
 	most     int32 // ticks of silence
-	lost     func(error)
+	lost     func(rank int, err error)
 	interupt func()
 	over     chan struct{} // closed after the first loss
 	ended    chan struct{} // closed when the watch ends
@@ -293,7 +293,7 @@ func (w *watch) hear(x *line) {
 				w.interupt()
 			}
 		case failed:
-			w.lose(x.member.Rank, errors.New(text))
+			w.lose(x.member.Rank, &toldError{text})
 		case leaving:
 			x.left.Store(true)
 		}
@@ -307,17 +307,26 @@ func (w *watch) hear(x *line) {
 	}
 }
 
+// toldError is an error that another rank tells of.
+type toldError struct{ text string }
+
+func (e *toldError) Error() string { return e.text }
+
 // lose ends the work together. Rank 0 tells the others.
 func (w *watch) lose(rank int, err error) {
-	if !w.group.lose(err) {
+	if !w.group.end(err, false) {
 		return
+	}
+	if w.lost != nil {
+		by := rank
+		if _, told := err.(*toldError); told && rank == 0 {
+			by = -1
+		}
+		w.lost(by, err)
 	}
 	w.tell(rank, err)
 	close(w.over)
 	w.group.comm.Abort(err)
-	if w.lost != nil {
-		w.lost(err)
-	}
 }
 
 // tell passes on why the work ends, to all but the rank that it comes from.

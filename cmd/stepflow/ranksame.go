@@ -1,0 +1,224 @@
+package main
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"stepflow/dsl"
+	"stepflow/gpu/group"
+	"stepflow/runtime/apply"
+	"stepflow/runtime/plan"
+)
+
+// planned is what a rank tells the others when it has planned.
+type planned struct {
+	OK    bool
+	Text  string // what it printed
+	Facts []group.Fact
+}
+
+// planTogether plans on every rank, and returns whether all have the same plan. Rank 0 says what is wrong; what others have to
+// say is said if rank 0 does not say the same.
+func (a *app) planTogether(args []string) (*plan.Plan, bool) {
+	if a.ranks == nil {
+		return a.plan(args, true)
+	}
+	kept := &tee{Writer: a.stderr}
+	stderr := a.stderr
+	if a.mine != nil {
+		a.mine.hold()
+	} else {
+		a.stderr = kept
+	}
+	p, ok := a.plan(args, true)
+	a.stderr = stderr
+	mine := planned{OK: ok, Text: kept.kept.String()}
+	if a.mine != nil {
+		mine.Text = a.mine.release()
+	}
+	var err error
+	if ok {
+		mine.Facts, err = a.facts(p)
+	}
+	if err := a.agree(err); err != nil {
+		a.fail(err)
+		return p, false
+	}
+	all, err := group.Share(a.ranks, mine)
+	if err != nil {
+		a.fail(err)
+		return p, false
+	}
+	a.together = !a.samePlan(all)
+	return p, !a.together
+}
+
+// samePlan reports whether all ranks have planned the same.
+func (a *app) samePlan(all []planned) bool {
+	said, failed := map[string]bool{}, 0
+	for r, x := range all {
+		if x.OK {
+			continue
+		}
+		failed++
+		text := strings.Join(strings.Fields(string(styles.ReplaceAll([]byte(x.Text), nil))), " ")
+		if !said[text] && r > 0 && a.ranks.Number() == 0 {
+			for line := range strings.Lines(x.Text) {
+				fmt.Fprintf(a.stderr, "%s%s", rankPrefix(r, a.ranks.Members[r].Host), line)
+			}
+		}
+		said[text] = true
+	}
+	if failed > 0 {
+		return false
+	}
+	facts := make([][]group.Fact, len(all))
+	for r, x := range all {
+		facts[r] = x.Facts
+	}
+	var errs, warnings []error
+	for _, d := range reasons(a.ranks.Differences(facts)) {
+		switch {
+		case !d.Mixed:
+			errs = append(errs, fmt.Errorf("the ranks do not run the same: %s", d.Text))
+		case a.allowMixed:
+			warnings = append(warnings, fmt.Errorf("results may differ in their last bits from those of one kind: %s", d.Text))
+		default:
+			errs = append(errs, fmt.Errorf("the ranks run on different kinds, and results have the same bits on one kind only: %s. "+
+				"-allow-mixed runs on them all the same", d.Text))
+		}
+	}
+	if a.ranks.Number() == 0 {
+		for _, w := range warnings {
+			a.warn(w)
+		}
+	}
+	if len(errs) > 0 {
+		a.fail(errors.Join(errs...))
+	}
+	return len(errs) == 0
+}
+
+// reasons leaves out the blocks of a plan that differ because something before them does.
+func reasons(all []group.Difference) []group.Difference {
+	at := slices.IndexFunc(all, func(d group.Difference) bool { return strings.HasPrefix(d.Name, blockFact) })
+	if at < 0 {
+		return all
+	}
+	rest := slices.DeleteFunc(slices.Clone(all), func(d group.Difference) bool { return strings.HasPrefix(d.Name, blockFact) })
+	if slices.ContainsFunc(rest, func(d group.Difference) bool { return !d.Mixed }) {
+		return rest
+	}
+	return append(rest, all[at]) // the first: others are made from it
+}
+
+// blockFact begins the names of facts that are blocks.
+const blockFact = "what plans as "
+
+// facts are what must be the same on all ranks.
+func (a *app) facts(p *plan.Plan) ([]group.Fact, error) {
+	hash := func(s string) string {
+		h := hmac.New(sha256.New, []byte(a.ranks.Members[0].Salt)) // values may be secret
+		io.WriteString(h, s)
+		return hex.EncodeToString(h.Sum(nil))
+	}
+	binary, err := executableHash()
+	if err != nil {
+		return nil, err
+	}
+	list := []group.Fact{{Name: "the version of stepflow", Value: version(), Shown: true}, {Name: "the executable file", Value: binary},
+		{Name: "the blocks selected", Value: a.selection.Flags(), Shown: true}}
+	for _, name := range slices.Sorted(maps.Keys(p.Config.Files)) {
+		short := name
+		if rel, err := filepath.Rel(p.Config.Dir, name); err == nil {
+			short = rel
+		}
+		list = append(list, group.Fact{Name: "the file " + short, Value: hash(string(p.Config.Files[name].Bytes))})
+	}
+	for _, name := range slices.Sorted(maps.Keys(p.Config.Variables)) {
+		v := p.Config.Variables[name]
+		f := group.Fact{Name: "the variable " + name, Value: dsl.Show(v.Value), Shown: true}
+		if v.Value.ContainsMarked() || len(f.Value) > 80 {
+			plain, _ := v.Value.UnmarkDeep()
+			f.Value, f.Shown = hash(plain.GoString()), false
+		}
+		list = append(list, f)
+	}
+	name := p.Caps.Name
+	if at := strings.LastIndex(name, ", "); p.Caps.Kind == "cpu" && at >= 0 {
+		name = name[at+2:] // the instruction set, on which the bits depend
+	}
+	list = append(list, group.Fact{Name: "the device", Value: p.Caps.Kind + ", " + name, Shown: true, Mixed: true},
+		group.Fact{Name: "the kind of device", Value: p.Caps.Kind, Shown: true})
+	if p.State != nil {
+		list = append(list, group.Fact{Name: "the state in " + filepath.Base(p.StateDir),
+			Value: fmt.Sprintf("serial %d", p.State.Serial), Shown: true})
+	}
+	for _, x := range p.Actions {
+		if x.Recipe != "" {
+			list = append(list, group.Fact{Name: blockFact + x.Addr.String() + " (its data, files or results)", Value: x.Recipe})
+		}
+	}
+	return list, nil
+}
+
+// executableHash is a hash of the program that runs.
+func executableHash() (string, error) {
+	path, err := os.Executable()
+	if err != nil {
+		return "", err
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	h := sha256.New()
+	_, err = io.Copy(h, f)
+	return hex.EncodeToString(h.Sum(nil)), err
+}
+
+// agree shares an error: where one rank has one, all end, and rank 0 says it.
+func (a *app) agree(mine error) error {
+	if a.ranks == nil {
+		return mine
+	}
+	type word struct {
+		Text        string
+		Interrupted bool
+	}
+	var w word
+	if mine != nil {
+		w = word{a.secrets.Error(mine).Error(), errors.Is(mine, apply.ErrInterrupted)}
+	}
+	all, err := group.Share(a.ranks, w)
+	if err != nil {
+		return err
+	}
+	errs, said := []error{mine}, map[string]bool{all[0].Text: true}
+	for r, w := range all {
+		if w.Interrupted {
+			errs = append(errs, apply.ErrInterrupted)
+			break
+		}
+		if w.Text != "" && !said[w.Text] {
+			said[w.Text] = true
+			errs = append(errs, fmt.Errorf("%s: %s", a.ranks.Members[r], w.Text))
+		}
+	}
+	if a.ranks.Number() > 0 && all[0].Text != "" {
+		errs = append(errs, fmt.Errorf("%s: %s", a.ranks.Members[0], all[0].Text))
+	}
+	err = errors.Join(errs...)
+	a.together = err != nil
+	return err
+}
