@@ -290,6 +290,9 @@ func (b *binder) copyOf(to, from gpu.Operand) work {
 		return nil
 	}
 	s := from.Type.Shape
+	if !from.Type.DType.IsFloat() { // bytes, in pairs: every operand begins at an even place, with room up to the next
+		return work{flatCall("copy", gpu.BF16, (from.Type.Bytes()+1)/gpu.BF16.Size(), b.at(to), b.at(from))}
+	}
 	return work{rowsCall("copy_rows", to.Type.DType, s.Rows(), s.Cols(), b.rows(to), b.rows(from))}
 }
 
