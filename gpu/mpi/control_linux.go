@@ -127,7 +127,7 @@ func (c *comm) tellAll(err error) {
 	c.told = true
 	if c.beats { // which lies in the same buffer
 		for end := time.Now().Add(beat); !c.sentOff(&c.beating[0]) && time.Now().Before(end); {
-			time.Sleep(leastNap)
+			time.Sleep(arrival.least)
 		}
 	}
 	requests := make([]uint64, c.size)
@@ -140,7 +140,7 @@ func (c *comm) tellAll(err error) {
 		if r == c.rank || c.sentOff(&requests[r]) {
 			r++
 		} else {
-			time.Sleep(leastNap)
+			time.Sleep(arrival.least)
 		}
 	}
 }

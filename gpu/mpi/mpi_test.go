@@ -12,6 +12,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -87,6 +88,7 @@ func TestRanks(t *testing.T) {
 	if _, err := Open(); err == nil {
 		t.Error("MPI was opened a second time")
 	}
+	sleeps(t, c)
 	exchanges(t, c)
 	broadcasts(t, c)
 	gputest.RunRank(t, c, func() gpu.Device {
@@ -102,6 +104,29 @@ func TestRanks(t *testing.T) {
 	}
 	if err := c.Close(); err != nil {
 		t.Error("a second Close:", err)
+	}
+}
+
+// sleeps has rank 0 wait for the others, which it does without using its processor all the time.
+func sleeps(t *testing.T, c gpu.Communicator) {
+	used := func() time.Duration {
+		var u syscall.Rusage
+		if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+			t.Fatal(err)
+		}
+		return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+	}
+	const long = 400 * time.Millisecond
+	before := used()
+	if c.Rank() != 0 {
+		time.Sleep(long)
+	}
+	b := make([][]byte, c.Size())
+	if err := c.Exchange(b, b); err != nil {
+		t.Fatal(err)
+	}
+	if n := used() - before; n > long/2 {
+		t.Errorf("rank %d used its processor for %v while it waited for %v", c.Rank(), n, long)
 	}
 }
 
@@ -185,17 +210,18 @@ func broadcasts(t *testing.T, c gpu.Communicator) {
 func TestFailures(t *testing.T) {
 	const why = "there is no room for the logits"
 	kinds := map[string]string{
-		"abort":   "rank 1 ended: " + why,
-		"own":     "rank 0 ended: interrupted", // from another goroutine of the rank that waits
-		"lengths": "the ranks do not run the same program",
-		"stopped": "rank 1 has been silent for",
+		"abort":     "rank 0 knows: rank 1 ended: " + why,
+		"own":       "rank 0 knows: rank 0 ended: interrupted", // from another goroutine of the rank that waits
+		"lengths":   "rank 1 sends 2 bytes to rank 0, which expects 1: the ranks do not run the same program",
+		"broadcast": "rank 1 broadcasts 2 bytes, and rank 0 expects 1: the ranks do not run the same program",
+		"stopped":   "rank 0 knows: rank 1 has been silent for",
 	}
 	if os.Getenv(asRank) == "" {
 		for kind, want := range kinds {
 			t.Run(kind, func(t *testing.T) {
 				t.Parallel()
 				out, err := under(t, 2, "-test.run=^TestFailures$", "KIND="+kind, Timeout+"=2s")
-				if err == nil || !strings.Contains(out, "rank 0 knows: "+want) && !(kind == "lengths" && strings.Contains(out, want)) {
+				if err == nil || !strings.Contains(out, want) {
 					t.Errorf("%v, and rank 0 does not say %q:\n%s", err, want, out)
 				}
 			})
@@ -207,7 +233,7 @@ func TestFailures(t *testing.T) {
 	n := 1
 	if c.Rank() == 1 {
 		switch kind {
-		case "lengths":
+		case "lengths", "broadcast":
 			n = 2
 		case "abort":
 			time.Sleep(200 * time.Millisecond)
@@ -221,7 +247,14 @@ func TestFailures(t *testing.T) {
 		time.AfterFunc(200*time.Millisecond, func() { c.Abort(errors.New("interrupted")) })
 	}
 	b := [][]byte{make([]byte, n), make([]byte, n)}
-	err := c.Exchange(b, [][]byte{make([]byte, n), make([]byte, n)})
+	var err error
+	if kind == "broadcast" {
+		if err = c.Broadcast(1, b[0]); c.Rank() == 1 { // which sends before it knows
+			err = c.Broadcast(0, b[0])
+		}
+	} else {
+		err = c.Exchange(b, [][]byte{make([]byte, n), make([]byte, n)})
+	}
 	if err == nil {
 		t.Error("an exchange with a rank that failed succeeded")
 	}
@@ -229,6 +262,7 @@ func TestFailures(t *testing.T) {
 		t.Error("the exchange after it succeeded")
 	}
 	fmt.Printf("rank %d knows: %v\n", c.Rank(), err)
+	c.Abort(err)
 	if err := c.Close(); err != nil {
 		t.Error(err)
 	}
