@@ -38,12 +38,10 @@ type comm struct {
 	length    uint64
 
 	control
-	silence time.Duration
 
-	closing   sync.Once
+	closed    bool
 	finalize  chan struct{}
 	finalized chan error
-	ended     chan struct{} // closed by Close
 }
 
 func (c *comm) Rank() int    { return c.rank }
