@@ -36,7 +36,7 @@ var may = map[string]string{
 	"runtime/look": "fineweb gpu runtime/blocks runtime/blocks/stage runtime/observe runtime/plan runtime/program " +
 		"runtime/train",
 	"runtime/kubernetes": "dsl dsl/addr runtime/blocks runtime/plan runtime/words",
-	"runtime/saved": "dsl runtime/blocks runtime/durable runtime/plan runtime/state",
+	"runtime/saved":      "dsl runtime/blocks runtime/durable runtime/plan runtime/state",
 	"runtime/plan": "dsl dsl/addr fineweb gpu runtime/blocks runtime/blocks/all runtime/checkpoint runtime/durable runtime/exportdir " +
 		"runtime/observe runtime/program runtime/results runtime/state runtime/words tracing",
 
@@ -91,7 +91,6 @@ var may = map[string]string{
 	"runtime/words":      "dsl",
 
 	"runtime/compatibility": "dsl",
-	"runtime/ranks":         "gpu",
 
 	"runtime/artifacts":               "foreign dsl fineweb/s3 runtime/checkpoint runtime/durable runtime/metrics runtime/results",
 	"runtime/state/remote":            "foreign fineweb/s3 fineweb/web runtime/state",

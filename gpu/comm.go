@@ -13,8 +13,9 @@ type Communicator interface {
 	Size() int
 	// Name says what moves the bytes, such as "Open MPI 4.1.4".
 	Name() string
-	// Exchange sends send[r] to rank r and receives recv[r] from it, for each r. Lengths agree in pairs and may be 0. A rank's
-	// own part is copied, or left alone where both are the same bytes.
+	// Exchange sends send[r] to rank r and receives recv[r] from it, for each r. Lengths agree in pairs and may be 0; ranks that
+	// have nothing for each other do not wait for each other. A rank's own part is copied, or left alone where both are the
+	// same bytes.
 	Exchange(send, recv [][]byte) error
 	// Broadcast gives all ranks the bytes of rank root. b has the same length everywhere.
 	Broadcast(root int, b []byte) error

@@ -34,14 +34,14 @@ type comm struct {
 	indices   []int32
 	sent, got []uint64 // lengths
 	held      [2][][]byte
+	whole     []byte
+	length    uint64
 
 	control
-	silence time.Duration
 
-	closing   sync.Once
+	closed    bool
 	finalize  chan struct{}
 	finalized chan error
-	ended     chan struct{} // closed by Close
 }
 
 func (c *comm) Rank() int    { return c.rank }
@@ -67,7 +67,11 @@ func (c *comm) Exchange(send, recv [][]byte) error {
 	if c.sent == nil {
 		c.sent, c.got = make([]uint64, c.size), make([]uint64, c.size)
 	}
-	err := c.each(func(r int) error {
+	err := c.each(arrival, func(r int) error {
+		if len(send[r])+len(recv[r]) == 0 { // nothing to agree on, and perhaps a thousand such ranks
+			c.got[r] = 0
+			return nil
+		}
 		c.sent[r] = uint64(len(send[r]))
 		if err := c.post("MPI_Irecv", c.irecv, bytesOf(&c.got[r]), r, tagLength); err != nil {
 			return err
@@ -77,7 +81,7 @@ func (c *comm) Exchange(send, recv [][]byte) error {
 	if err != nil {
 		return err
 	}
-	err = c.each(func(r int) error {
+	err = c.each(transfer, func(r int) error {
 		if c.got[r] != uint64(len(recv[r])) {
 			return fmt.Errorf("rank %d sends %d bytes to rank %d, which expects %d: the ranks do not run the same program", r, c.got[r],
 				c.rank, len(recv[r]))
@@ -91,12 +95,27 @@ func (c *comm) Exchange(send, recv [][]byte) error {
 	return err
 }
 
-// Broadcast is the library's.
+// Broadcast is the library's, after one of how much is coming, for which ranks wait that are early.
 func (c *comm) Broadcast(root int, b []byte) error {
-	if c.size == 1 || len(b) == 0 {
+	if c.size == 1 {
 		return c.failed()
 	}
-	c.held[0] = append(c.held[0][:0], b)
+	length := &c.length
+	*length = uint64(len(b))
+	if err := c.broadcast(root, bytesOf(length), arrival); err != nil {
+		return err
+	}
+	if *length != uint64(len(b)) {
+		return c.fail(fmt.Errorf("rank %d broadcasts %d bytes, and rank %d expects %d: the ranks do not run the same program", root, *length,
+			c.rank, len(b)))
+	}
+	c.whole = b
+	err := c.broadcast(root, b, transfer)
+	c.whole = nil
+	return err
+}
+
+func (c *comm) broadcast(root int, b []byte, w pace) error {
 	c.mu.Lock()
 	for len(b) > 0 && c.err == nil {
 		n := min(len(b), most)
@@ -104,20 +123,28 @@ func (c *comm) Broadcast(root int, b []byte) error {
 		b = b[n:]
 	}
 	c.mu.Unlock()
-	err := c.complete()
-	c.held[0][0] = nil
-	return err
+	return c.complete(w)
+}
+
+// fail makes an error that of the communicator.
+func (c *comm) fail(err error) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err == nil {
+		c.err = err
+	}
+	return c.err
 }
 
 // each posts messages to and from all others, beginning with the next rank so that not all send to the same, and waits for
 // them.
-func (c *comm) each(post func(r int) error) error {
+func (c *comm) each(w pace, post func(r int) error) error {
 	c.mu.Lock()
 	for i := 1; i < c.size && c.err == nil; i++ {
 		c.err = post((c.rank + i) % c.size)
 	}
 	c.mu.Unlock()
-	return c.complete()
+	return c.complete(w)
 }
 
 // post begins to send or to receive.
@@ -145,18 +172,17 @@ func (c *comm) request() uintptr {
 }
 
 // complete waits for all requests.
-func (c *comm) complete() error {
-	var w waiting
+func (c *comm) complete(w pace) error {
+	since := time.Now()
 	for left := c.pending; ; {
-		asked := time.Now()
 		c.mu.Lock()
 		if c.err == nil && left > 0 {
 			var done int32
 			c.err = c.check("MPI_Testsome", c.call(c.testsome, uintptr(c.pending), uintptr(unsafe.Pointer(&c.requests[0])),
 				uintptr(unsafe.Pointer(&done)), uintptr(unsafe.Pointer(&c.indices[0])), c.noStatus))
-			left -= int(max(done, 0))
 			if done > 0 {
-				w = waiting{}
+				left -= int(done)
+				since = time.Now()
 			}
 		}
 		if c.err == nil && left > 0 {
@@ -168,7 +194,7 @@ func (c *comm) complete() error {
 			c.pending = 0
 			return err
 		}
-		w.pass(asked)
+		w.pass(time.Since(since))
 	}
 }
 
@@ -179,31 +205,29 @@ func (c *comm) failed() error {
 	return c.err
 }
 
-// waiting is how long nothing has come.
-type waiting struct{ since time.Time }
+// pace is how often a rank looks whether something has come. At first it only lets others of its processor run in between;
+// later there are pauses of a part of the time that has passed already, so that they add little to it.
+type pace struct {
+	awake time.Duration
+	part  time.Duration
+	least time.Duration
+	most  time.Duration
+}
 
-// Bounds of waiting. What has just begun is looked after; later there are pauses, of a length that adds little to the time
-// that has passed already.
-const (
-	awake     = 500 * time.Microsecond
-	busy      = 5 * time.Microsecond // a call of the library that takes this long moves bytes
-	part      = 32
-	leastNap  = 20 * time.Microsecond
-	longerNap = time.Millisecond
+var (
+	// arrival is for waiting until other ranks come, which may take hours.
+	arrival = pace{awake: 500 * time.Microsecond, part: 32, least: 20 * time.Microsecond, most: time.Millisecond}
+	// transfer is for bytes that are on their way, and that some transports move while someone looks.
+	transfer = pace{awake: 5 * time.Millisecond, part: 1000, least: 20 * time.Microsecond, most: 100 * time.Microsecond}
 )
 
-// pass lets some time pass after a look that began at a time.
-func (w *waiting) pass(asked time.Time) {
-	now := time.Now()
-	if w.since.IsZero() || now.Sub(asked) > busy {
-		w.since = now
-	}
-	waited := now.Sub(w.since)
-	if waited < awake {
+// pass lets some time pass, when nothing has come for some.
+func (p pace) pass(waited time.Duration) {
+	if waited < p.awake {
 		syscall.RawSyscall(syscall.SYS_SCHED_YIELD, 0, 0, 0)
 		return
 	}
-	time.Sleep(min(max(waited/part, leastNap), longerNap))
+	time.Sleep(min(max(waited/p.part, p.least), p.most))
 }
 
 func address(b []byte) uintptr { return uintptr(unsafe.Pointer(unsafe.SliceData(b))) }

@@ -83,11 +83,24 @@ func candidates() (list []string) {
 	return list
 }
 
+// settings are for the libraries below MPI, where the user does not say otherwise.
+var settings = map[string]string{
+	// UCX would take over the signals that the Go runtime makes panics of.
+	"UCX_ERROR_SIGNALS": "",
+	// Networks that read memory themselves remember which they may read, and forget it when the C library gives memory back to
+	// the system. They do not see when Go does, and would read what was there before.
+	"UCX_RCACHE_ENABLE":     "n",
+	"FI_MR_CACHE_MAX_COUNT": "0",
+	// Older releases of UCX have no such variable, and say so on every rank.
+	"UCX_WARN_UNUSED_ENV_VARS": "n",
+}
+
 // load finds an MPI library and loads it.
 func load() (*library, error) {
-	// UCX, which MPICH and Open MPI may use, would take over the signals that the Go runtime makes panics of.
-	if _, ok := os.LookupEnv("UCX_ERROR_SIGNALS"); !ok {
-		os.Setenv("UCX_ERROR_SIGNALS", "")
+	for name, value := range settings {
+		if _, ok := os.LookupEnv(name); !ok {
+			os.Setenv(name, value)
+		}
 	}
 	if path := os.Getenv(Library); path != "" {
 		l, err := loadFrom(path)

@@ -3,10 +3,8 @@ package mpi
 import (
 	"errors"
 	"fmt"
-	"os"
 	"runtime"
 	"sync/atomic"
-	"time"
 	"unsafe"
 
 	"github.com/ebitengine/purego"
@@ -27,12 +25,7 @@ func Open() (gpu.Communicator, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &comm{library: l, silence: 60 * time.Second, ended: make(chan struct{}), finalize: make(chan struct{}), finalized: make(chan error, 1)}
-	if text := os.Getenv(Timeout); text != "" {
-		if c.silence, err = time.ParseDuration(text); err != nil || c.silence < time.Second {
-			return nil, fmt.Errorf("%s is %q, which is no duration of at least a second, such as 60s", Timeout, text)
-		}
-	}
+	c := &comm{library: l, finalize: make(chan struct{}), finalized: make(chan error, 1)}
 	started := make(chan error)
 	go func() {
 		// MPI_Finalize has to be called by the thread that called MPI_Init_thread.
@@ -50,14 +43,6 @@ func Open() (gpu.Communicator, error) {
 	}()
 	if err := <-started; err != nil {
 		return nil, fmt.Errorf("%s (%s): %w", l.version, l.path, err)
-	}
-	if n := Started(); c.size == 1 && n > 1 {
-		return nil, fmt.Errorf("%d processes were started together, but by %s (%s) this one is alone: the launcher belongs to another MPI. "+
-			"Start with the mpirun of this library, or name the launcher's library by %s", n, l.version, l.path, Library)
-	}
-	if c.size > 1 {
-		c.listen()
-		go c.watch()
 	}
 	return c, nil
 }
@@ -77,6 +62,9 @@ func (c *comm) start() error {
 		c.check("MPI_Comm_rank", c.call(c.library.rank, c.world, uintptr(unsafe.Pointer(&rank)))),
 		c.check("MPI_Comm_size", c.call(c.library.size, c.world, uintptr(unsafe.Pointer(&size)))))
 	c.rank, c.size = int(rank), int(size)
+	if err == nil && c.size > 1 {
+		err = c.listen()
+	}
 	return err
 }
 

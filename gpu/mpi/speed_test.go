@@ -68,10 +68,7 @@ func TestSpeed(t *testing.T) {
 		}
 		for i := range 12 {
 			for _, w := range ways {
-				none := make([][]byte, c.size)
-				if err := c.Exchange(none, none); err != nil { // both begin together
-					t.Fatal(err)
-				}
+				together(t, c)
 				start := time.Now()
 				if err := w.run(); err != nil {
 					t.Fatal(err)
