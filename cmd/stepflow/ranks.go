@@ -191,7 +191,13 @@ func (a *app) deviceThreads() int {
 // the rank.
 func (a *app) beRank() {
 	w, err := group.FromEnvironment(os.Getenv)
-	if err != nil || w.Rank == 0 {
+	if err != nil || w.Size == 1 {
+		return
+	}
+	if w.Rank == 0 {
+		if o, ok := a.stdout.(*output); ok && w.MPI { // mpirun gives it a terminal of its own, and passes on what it writes there
+			o.plain = true
+		}
 		return
 	}
 	host, _ := os.Hostname()
