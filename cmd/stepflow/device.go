@@ -45,6 +45,9 @@ func (a *app) openDevice() (gpu.Device, error) {
 	}
 	var d gpu.Device
 	if kind == "cuda" {
+		if card, err = a.cardOf(card); err != nil {
+			return nil, err
+		}
 		d, err = openCUDA(a, card)
 	} else {
 		d, err = cpu.Open(a.deviceThreads(), os.Getenv("STEPFLOW_CPU_ISA"))

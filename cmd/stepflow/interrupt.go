@@ -18,6 +18,7 @@ type interrupt struct {
 	ctx context.Context
 
 	mu      sync.Mutex
+	stderr  io.Writer
 	notice  string      // what to say at the first signal; "" where nothing holds
 	instead func() bool // takes Ctrl-C, where it returns true
 	cleanup []func()
@@ -37,20 +38,21 @@ func signals(ctx context.Context, cancel func(), stderr io.Writer) *interrupt {
 		listen = append(listen, syscall.SIGHUP)
 	}
 	received := make(chan os.Signal, 2)
-	in := &interrupt{ctx: ctx, signals: received}
+	in := &interrupt{ctx: ctx, stderr: stderr, signals: received}
 	signal.Notify(received, listen...)
+	next := func() os.Signal {
+		for {
+			if s := <-received; !in.forwarded(s) {
+				return s
+			}
+		}
+	}
 	go func() {
-		for s := range received {
-			if in.forwarded(s) {
-				continue
-			}
-			if s != os.Interrupt || !in.taken() {
-				break
-			}
+		for next() == os.Interrupt && in.taken() {
 		}
 		cancel()
 		if notice := in.held(); notice != "" {
-			fmt.Fprintln(stderr, "\n"+notice)
+			in.say("\n" + notice)
 		} else {
 			select {
 			case <-received:
@@ -60,7 +62,7 @@ func signals(ctx context.Context, cancel func(), stderr io.Writer) *interrupt {
 				in.end()
 			}
 		}
-		<-received
+		next()
 		in.end()
 	}()
 	return in
@@ -84,6 +86,19 @@ func (in *interrupt) taken() bool {
 	f := in.instead
 	in.mu.Unlock()
 	return f != nil && f()
+}
+
+func (in *interrupt) say(text string) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	fmt.Fprintln(in.stderr, text)
+}
+
+// show has what is said go elsewhere.
+func (in *interrupt) show(stderr io.Writer) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.stderr = stderr
 }
 
 // forward gives every signal to f, as long as f returns true; nil gives them back.

@@ -54,6 +54,7 @@ type starter struct {
 	pids  map[int]int // of the ranks that have come
 	codes map[int]int // with which ranks ended
 	early os.Signal   // that came before rank 0
+	late  *time.Timer // ends what is left after one has ended with an error; nil before that
 	noise bytesLimited
 }
 
@@ -152,33 +153,45 @@ func (s *starter) run(list []*exec.Cmd) int {
 		go func() { ended <- c.Wait() }()
 	}
 	var first error
-	var late *time.Timer
 	for range list {
-		if err := <-ended; err != nil && first == nil {
-			first = err
-			late = time.AfterFunc(lostMoment+5*time.Second, func() {
-				for _, c := range list {
-					syscall.Kill(-c.Process.Pid, syscall.SIGKILL)
-				}
-			})
+		if err := <-ended; err != nil {
+			first = cmp.Or(first, err)
+			s.hurry(lostMoment)
 		}
 	}
-	if late != nil {
-		late.Stop()
-	}
 	return s.code(first)
+}
+
+// hurry ends what is left of the ranks after some time.
+func (s *starter) hurry(after time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.late != nil {
+		s.late.Stop()
+	}
+	s.late = time.AfterFunc(after, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		for rank, pid := range s.pids {
+			if _, ok := s.codes[rank]; !ok {
+				syscall.Kill(pid, syscall.SIGKILL) // one that is stopped too
+			}
+		}
+	})
 }
 
 // code is the exit code of the run. err is that of the first command which had one.
 func (s *starter) code(err error) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	code, said := s.codes[0]
-	if said && (code != exitOK || err == nil) {
-		return code
+	if s.late != nil {
+		s.late.Stop()
 	}
-	if err == nil {
-		return exitOK // nothing came of it that anybody could see
+	if code, ok := s.codes[0]; ok && (code != exitOK || len(s.codes) == s.n) {
+		for _, other := range s.codes {
+			code = cmp.Or(code, other)
+		}
+		return code
 	}
 	var silent []string
 	for r, pid := range s.pids {
@@ -187,11 +200,11 @@ func (s *starter) code(err error) int {
 		}
 	}
 	slices.Sort(silent)
-	what := "before they could tell why"
-	if len(silent) > 0 && len(silent) < s.n {
-		what = "as " + strings.Join(silent, " and ") + " was killed"
+	if len(silent) > 0 && len(s.codes) > 0 {
+		return s.app.fail(fmt.Errorf("%s was killed", strings.Join(silent, " and ")))
 	}
-	return s.app.fail(fmt.Errorf("the ranks ended %s (%w). %s", what, err, strings.TrimSpace(s.noise.String())))
+	return s.app.fail(fmt.Errorf("the ranks ended before they could tell why (%w). %s", cmp.Or(err, errors.New("without an error")),
+		strings.TrimSpace(s.noise.String())))
 }
 
 // forward gives a signal to rank 0, which ends the run; the second ends it at once.
@@ -252,7 +265,10 @@ func (s *starter) hear(c *net.UnixConn) {
 	s.mu.Unlock()
 	for {
 		word, err := r.ReadString('\n')
-		if err != nil {
+		if err != nil { // it has ended
+			if s.told(rank) != exitOK {
+				s.hurry(lostMoment)
+			}
 			return
 		}
 		if word == "ask\n" {
@@ -264,9 +280,25 @@ func (s *starter) hear(c *net.UnixConn) {
 			s.mu.Lock()
 			s.codes[rank] = code
 			s.mu.Unlock()
+			if rank == 0 && code != exitOK {
+				s.hurry(afterZero)
+			}
 		}
 	}
 }
+
+// told is the code that a rank has ended with, as far as is known.
+func (s *starter) told(rank int) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if code, ok := s.codes[rank]; ok {
+		return code
+	}
+	return exitError
+}
+
+// afterZero is how long the others may take to end after rank 0 has, with an error.
+const afterZero = 5 * time.Second
 
 // launched is the connection of a rank with the stepflow that started it; nil for none.
 type launched struct {
@@ -312,6 +344,7 @@ func (a *app) reachLauncher(rank int) error {
 		f := os.NewFile(uintptr(fd), []string{"/dev/stdout", "/dev/stderr"}[i])
 		outputs[i] = &output{file: f, plain: !isTerminal(f), interrupted: a.interrupt.ctx.Done()}
 	}
+	a.interrupt.show(outputs[1])
 	if rank > 0 {
 		to := outputs[1]
 		if a.json {
@@ -337,12 +370,13 @@ func (l *launched) Read(p []byte) (int, error) {
 	return l.r.Read(p)
 }
 
-// end tells the launcher the exit code, and returns it.
+// end tells the launcher the exit code, and returns what mpirun may see: it would kill the ranks that still end.
 func (l *launched) end(code int) int {
-	if l != nil {
-		l.once.Do(func() { fmt.Fprintf(l.conn, "%d\n", code) })
+	if l == nil {
+		return code
 	}
-	return code
+	l.once.Do(func() { fmt.Fprintf(l.conn, "%d\n", code) })
+	return exitOK
 }
 
 // bytesLimited keeps the end of what is written.
@@ -441,8 +475,7 @@ func (m *mpirun) args(n, cores, threads int) (args []string, warning string) {
 	if os.Geteuid() == 0 {
 		args = append(args, "--allow-run-as-root")
 	}
-	// Time to end: mpirun kills what is left a second after the first rank has ended.
-	return append(args, "--mca", "odls_base_sigkill_timeout", strconv.Itoa(int(lostMoment.Seconds())+2)), warning
+	return args, warning
 }
 
 // processors counts the cores that this process may run on, and their threads.

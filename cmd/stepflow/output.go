@@ -115,6 +115,9 @@ func (o *output) sameFile(other *output) bool {
 
 func isTerminal(w io.Writer) bool {
 	if o, ok := w.(*output); ok {
+		if o.plain {
+			return false
+		}
 		w = o.file
 	}
 	f, ok := w.(*os.File)

@@ -9,8 +9,10 @@ import (
 	"log/slog"
 	"os"
 	"runtime"
+	"strings"
 	"time"
 
+	"stepflow/gpu/cuda"
 	"stepflow/gpu/group"
 	"stepflow/gpu/mpi"
 	"stepflow/runtime/apply"
@@ -82,16 +84,27 @@ func (a *app) joinRanks(w group.World) (err error) {
 	if g.Rank() > 0 {
 		a.interrupt.forward(func(os.Signal) bool { return g.Interrupted() })
 	} else {
-		a.interrupt.forward(func(os.Signal) bool { // a launcher ends all when it sees that one has ended
-			time.Sleep(noticing)
-			return g.Lost() != nil
-		})
+		a.interrupt.forward(oneSignal(g))
 		a.tell("%d ranks, joined by %s.", g.Size(), g.Name())
 	}
 	if a.opened != nil {
 		return a.opened.Join(g)
 	}
 	return nil
+}
+
+// oneSignal tells which signals of rank 0 are no wish of the user to end: a launcher that sees that one rank has ended ends all, and
+// one that is asked to end asks all ranks, which tell rank 0.
+func oneSignal(g *group.Group) func(os.Signal) bool {
+	var before time.Time
+	return func(os.Signal) bool {
+		if time.Since(before) < time.Second {
+			return true
+		}
+		time.Sleep(noticing)
+		before = time.Now()
+		return g.Lost() != nil
+	}
 }
 
 // noticing is the time in which a rank is told of another that was killed.
@@ -118,7 +131,6 @@ func rankTimeout() (time.Duration, error) {
 func (a *app) rankLost(rank int, err error) {
 	if me := a.world.Rank; me == 0 || me == 1 && rank == 0 {
 		a.print(err)
-		a.tell("The run ends on all ranks. Run the command again to go on from the last checkpoint.")
 	}
 	a.cancel()
 	time.AfterFunc(lostMoment, func() { os.Exit(a.launched.end(exitError)) })
@@ -179,7 +191,13 @@ func (a *app) deviceThreads() int {
 // the rank.
 func (a *app) beRank() {
 	w, err := group.FromEnvironment(os.Getenv)
-	if err != nil || w.Rank == 0 {
+	if err != nil || w.Size == 1 {
+		return
+	}
+	if w.Rank == 0 {
+		if o, ok := a.stdout.(*output); ok && w.MPI { // mpirun gives it a terminal of its own, and passes on what it writes there
+			o.plain = true
+		}
 		return
 	}
 	host, _ := os.Hostname()
@@ -191,6 +209,23 @@ func (a *app) beRank() {
 	}
 	a.mine = &rankOutput{to: a.stderr, prefix: rankPrefix(w.Rank, host)}
 	a.stdout, a.stderr = io.Discard, a.mine
+}
+
+// cardOf is the card of this rank: the one that -device names, or else one for each rank of the machine. A launcher may show each
+// rank its own card alone.
+func (a *app) cardOf(card int) (int, error) {
+	if a.world.Size <= 1 || strings.Contains(a.device, ":") {
+		return card, nil
+	}
+	cards, err := cuda.Find()
+	if err != nil || len(cards) == 1 { // opening it says what is wrong
+		return card, nil
+	}
+	if n := a.world.LocalRank; n < len(cards) {
+		return n, nil
+	}
+	return 0, fmt.Errorf("-device cuda: %d processes or more run on this machine, and it has %d cards: start one for each card",
+		a.world.LocalRank+1, len(cards))
 }
 
 // rankPrefix stands before the lines of a rank other than 0.

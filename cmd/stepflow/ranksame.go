@@ -64,12 +64,13 @@ func (a *app) planTogether(args []string) (*plan.Plan, bool) {
 
 // samePlan reports whether all ranks have planned the same.
 func (a *app) samePlan(all []planned) bool {
-	said, failed := map[string]bool{}, 0
+	said := map[string]bool{}
+	var failed []int
 	for r, x := range all {
 		if x.OK {
 			continue
 		}
-		failed++
+		failed = append(failed, r)
 		text := strings.Join(strings.Fields(string(styles.ReplaceAll([]byte(x.Text), nil))), " ")
 		if !said[text] && r > 0 && a.ranks.Number() == 0 {
 			for line := range strings.Lines(x.Text) {
@@ -78,7 +79,10 @@ func (a *app) samePlan(all []planned) bool {
 		}
 		said[text] = true
 	}
-	if failed > 0 {
+	if len(failed) > 0 {
+		if all[0].OK {
+			a.fail(fmt.Errorf("rank 0 has a plan, and not %s: see above", a.ranks.Names(failed)))
+		}
 		return false
 	}
 	facts := make([][]group.Fact, len(all))
@@ -110,19 +114,19 @@ func (a *app) samePlan(all []planned) bool {
 
 // reasons leaves out the blocks of a plan that differ because something before them does.
 func reasons(all []group.Difference) []group.Difference {
-	at := slices.IndexFunc(all, func(d group.Difference) bool { return strings.HasPrefix(d.Name, blockFact) })
+	at := slices.IndexFunc(all, func(d group.Difference) bool { return strings.HasSuffix(d.Name, blockFact) })
 	if at < 0 {
 		return all
 	}
-	rest := slices.DeleteFunc(slices.Clone(all), func(d group.Difference) bool { return strings.HasPrefix(d.Name, blockFact) })
+	rest := slices.DeleteFunc(slices.Clone(all), func(d group.Difference) bool { return strings.HasSuffix(d.Name, blockFact) })
 	if slices.ContainsFunc(rest, func(d group.Difference) bool { return !d.Mixed }) {
 		return rest
 	}
 	return append(rest, all[at]) // the first: others are made from it
 }
 
-// blockFact begins the names of facts that are blocks.
-const blockFact = "what plans as "
+// blockFact ends the names of facts that are blocks.
+const blockFact = " (the files it reads, or what it is made from)"
 
 // facts are what must be the same on all ranks.
 func (a *app) facts(p *plan.Plan) ([]group.Fact, error) {
@@ -165,7 +169,7 @@ func (a *app) facts(p *plan.Plan) ([]group.Fact, error) {
 	}
 	for _, x := range p.Actions {
 		if x.Recipe != "" {
-			list = append(list, group.Fact{Name: blockFact + x.Addr.String() + " (its data, files or results)", Value: x.Recipe})
+			list = append(list, group.Fact{Name: x.Addr.String() + blockFact, Value: x.Recipe})
 		}
 	}
 	return list, nil

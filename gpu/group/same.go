@@ -61,7 +61,7 @@ func (g *Group) Differences(list [][]Fact) (all []Difference) {
 				parts = append(parts, fmt.Sprintf("%.8s on %s", v, who))
 			}
 		}
-		all = append(all, Difference{f, f.Name + ": " + strings.Join(parts, "; ")})
+		all = append(all, Difference{f, f.Name + " differs: " + strings.Join(parts, "; ")})
 	}
 	return all
 }

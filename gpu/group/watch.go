@@ -324,26 +324,23 @@ func (w *watch) lose(rank int, err error) {
 		}
 		w.lost(by, err)
 	}
-	w.tell(rank, err)
+	w.tell(err)
 	close(w.over)
 	w.group.comm.Abort(err)
 }
 
-// tell passes on why the work ends, to all but the rank that it comes from.
-func (w *watch) tell(from int, err error) {
+// tell passes on why the work ends, also to a rank that was given up: it may only have been stopped.
+func (w *watch) tell(err error) {
 	var wait sync.WaitGroup
 	for _, x := range w.lines {
-		if x.member.Rank != from {
-			wait.Go(func() { x.say(failed, err.Error()) })
-		}
+		wait.Go(func() { x.say(failed, err.Error()) })
 	}
 	wait.Wait()
 }
 
 // failed tells the others that this rank has ended with an error.
 func (w *watch) failed(err error) {
-	me := w.group.Me()
-	w.tell(me.Rank, fmt.Errorf("%s ended with an error: %w", me, err))
+	w.tell(fmt.Errorf("%s ended with an error: %w", w.group.Me(), err))
 	close(w.over)
 }
 
