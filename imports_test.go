@@ -35,6 +35,7 @@ var may = map[string]string{
 		"runtime/exportdir runtime/metrics runtime/observe runtime/plan runtime/ranks runtime/results runtime/state",
 	"runtime/look": "fineweb gpu runtime/blocks runtime/blocks/stage runtime/observe runtime/plan runtime/program " +
 		"runtime/train",
+	"runtime/kubernetes": "dsl dsl/addr runtime/blocks runtime/plan runtime/words",
 	"runtime/saved": "dsl runtime/blocks runtime/durable runtime/plan runtime/state",
 	"runtime/plan": "dsl dsl/addr fineweb gpu runtime/blocks runtime/blocks/all runtime/checkpoint runtime/durable runtime/exportdir " +
 		"runtime/observe runtime/program runtime/results runtime/state runtime/words tracing",
@@ -72,12 +73,13 @@ var may = map[string]string{
 	"runtime/train": "foreign ops ops/optim ops/peft fineweb fineweb/tokenizer gpu tracing runtime/checkpoint runtime/forward " +
 		"runtime/metrics runtime/observe runtime/program runtime/ranks runtime/trainstate runtime/words",
 	"runtime/forward": "foreign ops ops/arch ops/peft fineweb fineweb/tokenizer gpu runtime/checkpoint runtime/metrics runtime/program",
-	"runtime/program": "ops ops/arch ops/graph ops/growth ops/optim ops/peft fineweb gpu tracing runtime/observe",
+	"runtime/program": "ops ops/arch ops/graph ops/growth ops/optim ops/peft fineweb gpu tracing runtime/observe runtime/scaling",
 	"runtime/observe": "dsl dsl/addr fineweb/web gpu tracing runtime/metrics",
 
 	"runtime/llamacpp":   "foreign ops ops/arch fineweb/tokenizer runtime/gguf",
 	"runtime/gguf":       "gpu",
 	"runtime/modelcard":  "foreign",
+	"runtime/scaling":    "gpu",
 	"runtime/results":    "foreign dsl/addr runtime/checkpoint runtime/durable runtime/metrics runtime/state",
 	"runtime/trainstate": "foreign fineweb runtime/checkpoint",
 	"runtime/exportdir":  "foreign runtime/checkpoint runtime/durable",
@@ -139,7 +141,7 @@ var may = map[string]string{
 // layers are those of runtime, from the top down: no package imports one of a layer above its own.
 var layers = []string{
 	"runtime/trial",
-	"runtime/apply runtime/look runtime/saved runtime/mlflow runtime/mlflow/mlflowtest runtime/state/remote runtime/state/remote/remotetest",
+	"runtime/apply runtime/look runtime/kubernetes runtime/saved runtime/mlflow runtime/mlflow/mlflowtest runtime/state/remote runtime/state/remote/remotetest",
 	"runtime/plan",
 	"runtime/blocks/all runtime/inference",
 	kinds,
@@ -147,7 +149,7 @@ var layers = []string{
 	"runtime/train",
 	"runtime/forward runtime/artifacts",
 	"runtime/program runtime/results runtime/llamacpp",
-	"runtime/observe runtime/trainstate runtime/exportdir runtime/words runtime/compatibility runtime/ranks",
+	"runtime/observe runtime/scaling runtime/trainstate runtime/exportdir runtime/words runtime/compatibility runtime/ranks",
 	"runtime/checkpoint runtime/metrics runtime/state runtime/gguf runtime/modelcard",
 	"runtime/durable",
 }

@@ -25,6 +25,14 @@ type Communicator interface {
 	Close() error
 }
 
+// Watched is a Communicator that notices, while no operation is under way, that ranks are gone. A device that moves bytes by
+// other means, such as NCCL, would wait for them for ever.
+type Watched interface {
+	Communicator
+	// Failed is closed once no more operations succeed.
+	Failed() <-chan struct{}
+}
+
 // CollectivePiece is the number of elements that a collective kernel moves at a time, which bounds its scratch.
 const CollectivePiece = 1 << 20
 

@@ -68,7 +68,8 @@ type Loaded interface {
 	// Fetch puts a copy of the operand on the stream and returns; what it gives waits for that copy, not
 	// for what was put on the stream after it.
 	Fetch(src Operand) (func() ([]byte, error), error)
-	// Run puts the launches [lo, hi) on the stream; timed asks for device times at the next Sync.
+	// Run puts the launches [lo, hi) on the stream; timed asks for device times at the next Sync. Where collectives are among
+	// them, all ranks give the same arguments: one may not wait for a graph of launches while another makes them singly.
 	Run(lo, hi int, timed bool) error
 	// Sync waits and gives the timings of the timed runs since the last Sync.
 	Sync() ([]Timing, error)

@@ -3,10 +3,11 @@ package runtime_test
 import (
 	"context"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
-	"stepflow/dsl"
 	"stepflow/gpu/cpu"
 	"stepflow/runtime/plan"
 )
@@ -14,16 +15,19 @@ import (
 // TestRanksAreInNoRecipe: a plan for several ranks has the recipes of one, however the micro-batch is given, and says how many
 // ranks can share a batch.
 func TestRanksAreInNoRecipe(t *testing.T) {
-	dir := parallel(t, "gradients")
+	dir := pipeline(t)
+	text := strings.ReplaceAll(strings.ReplaceAll(tiny, "variable \"micro\" { default = 2 }\n", ""), "batch_size       = 4\n", "batch_size       = 4\n    parallel { shard = \"gradients\" }\n")
 	planned := func(ranks int, micro string) (*plan.Plan, error) {
-		p, diags := plan.New(context.Background(), plan.Options{Path: dir, Inputs: dsl.Inputs{Flags: dsl.Vars("micro=" + micro)},
-			Caps: cpu.PlanCaps(""), Ranks: ranks, Rank: ranks - 1})
+		t.Helper()
+		text := strings.ReplaceAll(text, "micro_batch_size = var.micro", micro)
+		must(t, os.WriteFile(filepath.Join(dir, "main.hcl"), []byte(text), 0o644))
+		p, diags := plan.New(context.Background(), plan.Options{Path: dir, Caps: cpu.PlanCaps(""), Ranks: ranks, Rank: ranks - 1})
 		if diags.HasErrors() {
 			return nil, diags
 		}
 		return p, nil
 	}
-	for _, micro := range []string{"null", "auto", "1"} {
+	for _, micro := range []string{"", `micro_batch_size = "auto"`, "micro_batch_size = 1"} {
 		one, err := planned(1, micro)
 		must(t, err)
 		for _, ranks := range []int{2, 4} {
@@ -31,12 +35,12 @@ func TestRanksAreInNoRecipe(t *testing.T) {
 			must(t, err)
 			for i, a := range one.Actions {
 				if b := p.Actions[i]; b.Recipe != a.Recipe {
-					t.Errorf("micro_batch_size %s, %d ranks: %s has another recipe", micro, ranks, a.Addr)
+					t.Errorf("%q, %d ranks: %s has another recipe", micro, ranks, a.Addr)
 				}
 			}
 			s := stageOf(p.Action(one.Actions[actionOf(t, one, "stage.one")].Addr))
-			if s.OwnSteps()*ranks != s.MicroSteps() || micro != "1" && s.OwnSteps() != 1 {
-				t.Errorf("micro_batch_size %s, %d ranks: each has %d of %d micro-batches", micro, ranks, s.OwnSteps(), s.MicroSteps())
+			if s.OwnSteps()*ranks != s.MicroSteps() || !strings.HasSuffix(micro, "1") && s.OwnSteps() != 1 {
+				t.Errorf("%q, %d ranks: each has %d of %d micro-batches", micro, ranks, s.OwnSteps(), s.MicroSteps())
 			}
 		}
 	}
@@ -45,8 +49,8 @@ func TestRanksAreInNoRecipe(t *testing.T) {
 		micro string
 		want  string
 	}{
-		{3, "null", "batch_size 4 cannot be shared out equally to 3 ranks. Start 1, 2 or 4 ranks, or set batch_size = 6."},
-		{4, "2", "A step has 2 micro-batches (batch_size 4, micro_batch_size 2), which 4 ranks cannot share equally. Start 1 or 2 ranks, or " +
+		{3, "", "batch_size 4 cannot be shared out equally to 3 ranks. Start 1, 2 or 4 ranks, or set batch_size = 6."},
+		{4, "micro_batch_size = 2", "A step has 2 micro-batches (batch_size 4, micro_batch_size 2), which 4 ranks cannot share equally. Start 1 or 2 ranks, or " +
 			"set micro_batch_size = 1."},
 	} {
 		if _, err := planned(c.ranks, c.micro); err == nil || !strings.Contains(err.Error(), c.want) {

@@ -106,7 +106,7 @@ var commands []command
 
 func init() {
 	commands = []command{
-		validateCommand(), fmtCommand(), planCommand(), fitsCommand(), applyCommand(), testCommand(), graphCommand(), showCommand(),
+		validateCommand(), fmtCommand(), planCommand(), fitsCommand(), applyCommand(), renderCommand(), testCommand(), graphCommand(), showCommand(),
 		outputCommand(), consoleCommand(), stateCommand(), reportCommand(), watchCommand(), profileCommand(),
 		devicesCommand(), benchCommand(), schemaCommand(), lspCommand(), dataCommand(), forceUnlockCommand(),
 		sampleCommand(), generateCommand(), chatCommand(), completionCommand(), versionCommand(),

@@ -35,6 +35,10 @@ func (s apartStream) Multiply(p *Product) error {
 	return s.d.Driver.Submit(func(to Stream) error { return to.Multiply(p) })
 }
 
+func (s apartStream) Transfer(t *Transfer) error {
+	return s.d.Driver.Submit(func(to Stream) error { return to.Transfer(t) })
+}
+
 func (s apartStream) Mark() (e Event, err error) {
 	err = s.d.Driver.Submit(func(to Stream) error {
 		e, err = to.Mark()

@@ -22,6 +22,7 @@ const staging = 32 << 20
 type card struct {
 	info   Card
 	calls  chan func()
+	dev    cu.Device
 	ctx    cu.CUContext
 	stream cu.Stream
 	module cu.Module
@@ -96,7 +97,15 @@ func (c *card) open(n int) error {
 	if !c.info.Usable() {
 		return nil // Open says so
 	}
-	if c.ctx, err = dev.MakeContext(cu.SchedBlockingSync); err != nil {
+	// The device's primary context, which NCCL makes current in any thread: it knows no other (NVIDIA/nccl#565).
+	c.dev = dev
+	err = dev.SetPrimaryCtxFlags(cu.SchedBlockingSync)
+	if err == nil {
+		if c.ctx, err = dev.RetainPrimaryCtx(); err == nil {
+			err = cu.SetCurrentContext(c.ctx)
+		}
+	}
+	if err != nil {
 		return fmt.Errorf("cuda: making a context on %s: %w; another process may hold the card or its memory (see "+
 			"nvidia-smi)", c.info.Name, err)
 	}
@@ -292,6 +301,8 @@ func (s cardStream) Launch(x *Call) error {
 
 func (s cardStream) Multiply(p *Product) error { return s.blas.multiply(raw(s.stream), p) }
 
+func (s cardStream) Transfer(t *Transfer) error { return t.Put(uintptr(raw(s.stream))) }
+
 func (s cardStream) Mark() (Event, error) {
 	e, err := cu.MakeEvent(cu.DefaultEvent)
 	if err != nil {
@@ -351,7 +362,7 @@ func (c *card) Close() error {
 			return nil
 		}
 		return errors.Join(c.blas.close(), freePinned(c.room), freePinned(c.slots), c.module.Unload(),
-			c.stream.Destroy(), c.ctx.Destroy())
+			c.stream.Destroy(), c.dev.ReleasePrimaryCtx())
 	})
 	close(c.calls)
 	return err

@@ -5,6 +5,7 @@
 #   prepare      builds what the others run, in bin/check, and packs it; needs Go, not a card
 #   environment  the card, its driver, libraries and tools
 #   conformance  every kernel against float64, launch by launch; then captured; what the arena takes from the card
+#   ranks        collectives on one card, and over NCCL with two and more
 #   quickstart   200 steps twice, the second time killed half-way and resumed: the same bits
 #   steps        training steps of 368M and 1.2B parameters: tokens/s, MFU, peak memory against the plan
 #   kernels      each kernel alone, as a share of the measured product and copy rates
@@ -81,7 +82,7 @@ environment() {
     nvidia-smi
     nvcc --version
     "$python" -c 'import torch; print(torch.__version__, torch.version.cuda)'
-    ldconfig -p | grep -E 'libcuda|cublasLt'
+    ldconfig -p | grep -E 'libcuda|cublasLt|libnccl'
     command -v compute-sanitizer ncu
   } >"$out/environment.log" 2>&1
   row card ok "$(nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader | head -1), \
@@ -102,6 +103,15 @@ conformance() {
   cases captured 60 TestCardCaptured
   part arena 30 "$check/cuda.test" -test.v -test.run TestCardMemory &&
     row arena ok "$(grep -o '[0-9]* beside the arena' "$out/arena.log") bytes"
+}
+
+ranks() {
+  cases "one rank" 30 TestCardRankAlone
+  if [ "$(nvidia-smi -L | grep -c .)" -lt 2 ]; then
+    row ranks MISSING "there is one card, and NCCL takes one for each rank"
+    return
+  fi
+  cases ranks 120 TestCardRanks
 }
 
 # contents STATE: what every block but an export made, a line each.
@@ -281,7 +291,7 @@ profile() {
   if grep -q 'Duration' "$out/ncu.log"; then row ncu ok "see ncu.log"; else row ncu FAILED "it profiled nothing"; fi
 }
 
-all="environment conformance quickstart steps kernels peers sanitizer profile"
+all="environment conformance ranks quickstart steps kernels peers sanitizer profile"
 for name in "$@"; do
   case " prepare $all " in
   *" $name "*) ;;

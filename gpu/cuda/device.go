@@ -3,6 +3,7 @@ package cuda
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"stepflow/gpu"
@@ -38,6 +39,10 @@ type Device struct {
 	driver Driver
 	caps   gpu.Caps
 	rates  *rates // nil until they are measured
+
+	comm gpu.Communicator // nil for none
+	nccl *nccl            // nil where a program runs on one card
+	lost error            // a call of NCCL that does not return holds the driver's thread
 }
 
 var _ gpu.Device = (*Device)(nil)
@@ -58,13 +63,54 @@ func Open(d Driver) (*Device, error) {
 // Caps describes the card; its memory is what was free when it was opened, less the reserve.
 func (d *Device) Caps() gpu.Caps { return d.caps }
 
-// Close ends the driver.
-func (d *Device) Close() error { return d.driver.Close() }
+// Close leaves the other ranks and ends the driver.
+func (d *Device) Close() error {
+	err := d.leave()
+	if d.lost != nil {
+		return err
+	}
+	return errors.Join(err, d.driver.Close())
+}
+
+// Join has the programs that are loaded from now on run on the cards of several ranks, one a rank, with NCCL between them. From
+// then on each has the memory of the card that has the least.
+func (d *Device) Join(c gpu.Communicator) error {
+	if err := d.leave(); err != nil {
+		return err
+	}
+	d.comm = c
+	if c == nil || c.Size() == 1 {
+		return nil
+	}
+	n, memory, err := joinNCCL(d.driver, c, d.caps.Memory)
+	if errors.Is(err, errAbandoned) {
+		d.lost = err
+	}
+	if err != nil {
+		return fmt.Errorf("cuda: %w", err)
+	}
+	d.nccl, d.caps.Memory = n, memory
+	return nil
+}
+
+// leave ends NCCL.
+func (d *Device) leave() error {
+	n := d.nccl
+	d.comm, d.nccl = nil, nil
+	if n == nil {
+		return nil
+	}
+	err := n.close(d.driver)
+	if errors.Is(err, errAbandoned) {
+		d.lost = err
+	}
+	return err
+}
 
 // Load verifies the program, allocates its arena on the card, and prepares its launches. The rates of the card are
 // measured before the first arena takes its memory.
 func (d *Device) Load(p *gpu.Program) (gpu.Loaded, error) {
-	if err := p.Verify(); err != nil {
+	if err := errors.Join(p.Verify(), gpu.CheckRanks(p, d.comm)); err != nil {
 		return nil, err
 	}
 	d.measure()
@@ -80,7 +126,11 @@ func (d *Device) load(p *gpu.Program) (*loaded, error) {
 			p.ArenaBytes, d.caps.Name, d.caps.Memory, err)
 	}
 	l := &loaded{driver: d.driver, program: p, base: base, graphs: map[[2]int]Graph{}}
-	if err := l.bind(); err != nil {
+	b := &binder{base: base, nccl: d.nccl}
+	if d.comm != nil {
+		b.rank = d.comm.Rank()
+	}
+	if err := l.bind(b); err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
 	return l, nil
@@ -91,6 +141,7 @@ type loaded struct {
 	driver  Driver
 	program *gpu.Program
 	base    Pointer
+	nccl    *nccl            // of its transfers; nil where it has none
 	works   []work           // of each launch alone
 	fused   map[int]*group   // of the launches that are done together
 	graphs  map[[2]int]Graph // nil for what ran once
@@ -104,8 +155,7 @@ type mark struct {
 }
 
 // bind turns the program's launches into work, and prepares it.
-func (l *loaded) bind() error {
-	b := &binder{l.base}
+func (l *loaded) bind(b *binder) error {
 	for i := range l.program.Launches {
 		x := &l.program.Launches[i]
 		w, err := b.bind(x)
@@ -113,17 +163,43 @@ func (l *loaded) bind() error {
 			return fmt.Errorf("cuda: launch %d (%s %s): %w", i, x.Kernel, x.Name, err)
 		}
 		l.works = append(l.works, w)
+		if slices.ContainsFunc(w, isTransfer) {
+			l.nccl = b.nccl
+		}
 	}
 	l.fused = fuse(b, l.program)
 	for i, w := range l.works {
 		if g := l.fused[i]; g != nil && g.first == i {
 			w = append(w[:len(w):len(w)], g.work...)
 		}
-		if err := l.each(i, w, l.driver.PrepareLaunch, l.driver.PrepareMultiply); err != nil {
+		if err := l.each(i, w, preparing{l.driver}); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func isTransfer(piece any) bool {
+	_, ok := piece.(*Transfer)
+	return ok
+}
+
+// waited is the error of waiting for the card. Where the work of NCCL was ended, the card did what it had, and that is of no use.
+func (l *loaded) waited(doing string, err error) error {
+	if l.nccl != nil {
+		if err := l.nccl.failed(); err != nil {
+			return fmt.Errorf("cuda: %s: %w", doing, err)
+		}
+	}
+	return failed(doing, err)
+}
+
+// Stop ends also what waits for other ranks, which therefore wait in vain: the communicator tells them.
+func (l *loaded) Stop() {
+	l.Stopping.Stop()
+	if l.nccl != nil {
+		l.nccl.fail(gpu.ErrStopped)
+	}
 }
 
 func (l *loaded) at(o gpu.Operand) Pointer { return l.base + Pointer(o.Offset) }
@@ -141,7 +217,7 @@ func (l *loaded) CopyOut(dst []byte, src gpu.Operand) error {
 	if int64(len(dst)) != src.Type.Bytes() || src.Stride != 0 {
 		return fmt.Errorf("cuda: cannot copy %v into %d bytes", src.Type, len(dst))
 	}
-	return failed("copying from the card", l.driver.CopyOut(dst, l.at(src)))
+	return l.waited("copying from the card", l.driver.CopyOut(dst, l.at(src)))
 }
 
 // Fetch copies into pinned memory.
@@ -155,7 +231,7 @@ func (l *loaded) Fetch(src gpu.Operand) (func() ([]byte, error), error) {
 	}
 	return func() ([]byte, error) {
 		b, err := wait()
-		return b, failed("waiting for a step", err)
+		return b, l.waited("waiting for a step", err)
 	}, nil
 }
 
@@ -201,7 +277,7 @@ func (l *loaded) time(s Stream, lo, hi int) error {
 		}
 		l.timed = append(l.timed, m)
 		if i < hi {
-			if err := l.each(i, l.works[i], s.Launch, s.Multiply); err != nil {
+			if err := l.each(i, l.works[i], s); err != nil {
 				return err
 			}
 		}
@@ -235,23 +311,38 @@ func (l *loaded) workOf(i, lo, hi int) work {
 // submit puts launches on the stream.
 func (l *loaded) submit(s Stream, lo, hi int) error {
 	for i := lo; i < hi; i++ {
-		if err := l.each(i, l.workOf(i, lo, hi), s.Launch, s.Multiply); err != nil {
+		if err := l.each(i, l.workOf(i, lo, hi), s); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// each does something with every call and every product of launch i, in order.
-func (l *loaded) each(i int, w work, call func(*Call) error, product func(*Product) error) error {
+// taker takes the pieces of work: a stream, or what prepares them for it.
+type taker interface {
+	Launch(*Call) error
+	Multiply(*Product) error
+	Transfer(*Transfer) error
+}
+
+type preparing struct{ driver Driver }
+
+func (p preparing) Launch(c *Call) error      { return p.driver.PrepareLaunch(c) }
+func (p preparing) Multiply(x *Product) error { return p.driver.PrepareMultiply(x) }
+func (p preparing) Transfer(*Transfer) error  { return nil }
+
+// each hands over the pieces of launch i, in order.
+func (l *loaded) each(i int, w work, to taker) error {
 	for _, s := range w {
 		var err error
 		name := "cuBLASLt"
 		switch s := s.(type) {
 		case *Call:
-			name, err = s.Kernel, call(s)
+			name, err = s.Kernel, to.Launch(s)
 		case *Product:
-			err = product(s)
+			err = to.Multiply(s)
+		case *Transfer:
+			name, err = "NCCL", to.Transfer(s)
 		}
 		if err != nil {
 			x := &l.program.Launches[i]
@@ -266,7 +357,7 @@ func (l *loaded) each(i int, w work, call func(*Call) error, product func(*Produ
 func (l *loaded) Sync() ([]gpu.Timing, error) {
 	err := l.driver.Sync()
 	if len(l.timed) == 0 {
-		return nil, failed("waiting for a step", err)
+		return nil, l.waited("waiting for a step", err)
 	}
 	var events []Event
 	for _, m := range l.timed {
@@ -275,8 +366,8 @@ func (l *loaded) Sync() ([]gpu.Timing, error) {
 	marks := l.timed
 	l.timed = nil
 	at, late := l.driver.Elapsed(events)
-	if err = errors.Join(err, late); err != nil {
-		return nil, failed("waiting for a step", err)
+	if err = l.waited("waiting for a step", errors.Join(err, late)); err != nil {
+		return nil, err
 	}
 	var list []gpu.Timing
 	var first time.Duration
@@ -299,12 +390,4 @@ func (l *loaded) Close() error {
 	}
 	l.graphs, l.works = nil, nil
 	return l.driver.Free(l.base)
-}
-
-// Join refuses: programs on cards run alone.
-func (d *Device) Join(c gpu.Communicator) error {
-	if c == nil || c.Size() == 1 {
-		return nil
-	}
-	return fmt.Errorf("a program runs on one card alone so far, not on those of %d ranks", c.Size())
 }

@@ -17,9 +17,9 @@ import (
 
 // recorder is a driver that runs nothing and notes what it was given.
 type recorder struct {
-	calls                                []*Call
-	products                             []*Product
-	captures, submits, replays, prepared int
+	calls                                           []*Call
+	products                                        []*Product
+	captures, submits, replays, prepared, transfers int
 }
 
 type nothing struct{}
@@ -41,6 +41,7 @@ func (r *recorder) PrepareMultiply(p *Product) error  { r.prepared++; return nil
 func (r *recorder) Submit(f func(Stream) error) error { r.submits++; return f(r) }
 func (r *recorder) Launch(c *Call) error              { r.calls = append(r.calls, c); return nil }
 func (r *recorder) Multiply(p *Product) error         { r.products = append(r.products, p); return nil }
+func (r *recorder) Transfer(*Transfer) error          { r.transfers++; return nil }
 func (r *recorder) Mark() (Event, error)              { return nil, nil }
 func (r *recorder) Capture(f func(Stream) error) (Graph, error) {
 	r.captures++
@@ -65,7 +66,7 @@ func device(t *testing.T) (*recorder, *Device) {
 
 func TestEveryKernelHasABinder(t *testing.T) {
 	for _, k := range gpu.Kernels() {
-		if binders[k.Name] == nil && !k.Collective {
+		if binders[k.Name] == nil {
 			t.Errorf("kernel %s is missing", k.Name)
 		}
 	}

@@ -44,6 +44,7 @@ type Driver interface {
 type Stream interface {
 	Launch(*Call) error
 	Multiply(*Product) error
+	Transfer(*Transfer) error
 	// Mark puts an event on the stream; a capture refuses it.
 	Mark() (Event, error)
 }
@@ -98,6 +99,25 @@ type Product struct {
 	Workspace  Span // what the product may use beside; of zero bytes for none
 	Spans      []Span
 }
+
+// Transfer moves bytes between the cards of ranks: all of its sends and receives are under way together, those between two
+// ranks in order; or the bytes of one rank go to all.
+type Transfer struct {
+	Send, Recv []RankSpan
+	Broadcast  Span // of zero bytes for none
+	Root       int  // whose they are
+	Spans      []Span
+	nccl       *nccl
+}
+
+// RankSpan is what goes to a rank, or comes from it.
+type RankSpan struct {
+	Rank int
+	Span
+}
+
+// Put puts a transfer on the card's stream, by NCCL.
+func (t *Transfer) Put(stream uintptr) error { return t.nccl.put(t, stream) }
 
 // ProductKey is what cuBLASLt's choice of an algorithm depends on: shapes and types, and how operands are aligned.
 type ProductKey struct {

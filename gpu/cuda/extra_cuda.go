@@ -300,9 +300,9 @@ func (b *blas) prepare(p *Product) error {
 	}
 	c, _ := addend(p)
 	x := (*C.product)(C.calloc(1, C.sizeof_product))
-	half := func(m Matrix) C.int { return flag(m.Type == gpu.BF16) }
+	half := func(m Matrix) C.int { return asInt(m.Type == gpu.BF16) }
 	status := C.prepare(b.handle, x, C.int(p.N), C.int(p.M), C.int(p.K),
-		flag(p.B.Trans), C.int64_t(p.B.LD), flag(p.A.Trans), C.int64_t(p.A.LD), C.int64_t(c.LD), C.int64_t(p.D.LD),
+		asInt(p.B.Trans), C.int64_t(p.B.LD), asInt(p.A.Trans), C.int64_t(p.A.LD), C.int64_t(c.LD), C.int64_t(p.D.LD),
 		half(p.A), half(p.D), C.uint64_t(p.Workspace.Bytes),
 		C.uint64_t(p.B.At), C.uint64_t(p.A.At), C.uint64_t(c.At), C.uint64_t(p.D.At))
 	if err := ltError(status); err != nil {
@@ -332,7 +332,7 @@ func (b *blas) multiply(stream unsafe.Pointer, p *Product) error {
 		C.uint64_t(p.Workspace.At), C.uint64_t(p.Workspace.Bytes), stream))
 }
 
-func flag(b bool) C.int {
+func asInt(b bool) C.int {
 	if b {
 		return 1
 	}

@@ -9,11 +9,15 @@ import (
 	"stepflow/gpu"
 )
 
-// binder turns launches of a program into work for the driver; base is where the arena begins.
-type binder struct{ base Pointer }
+// binder turns launches of a program into work for the driver.
+type binder struct {
+	base Pointer // where the arena begins
+	rank int     // of this process
+	nccl *nccl   // nil where it is alone
+}
 
-// work is the calls and products of one launch, in order.
-type work []any // *Call or *Product
+// work is the calls, products and transfers of one launch, in order.
+type work []any // *Call, *Product or *Transfer
 
 const (
 	flatThreads = 256
@@ -67,6 +71,10 @@ var binders = map[string]func(b *binder, x *gpu.Launch) work{
 	"random_matrix":   bindRandomMatrix,
 	"align_rows":      bindAlignRows,
 	"eigh":            bindEigh,
+
+	"all_reduce": bindAllReduce,
+	"reduce":     bindReduce,
+	"bcast":      bindBcast,
 
 	"scatter_add": bindScatterAdd,
 	"gather":      bindGather,
@@ -150,6 +158,8 @@ func (w work) touch(spans []Span) {
 		case *Call:
 			s.Spans = spans
 		case *Product:
+			s.Spans = spans
+		case *Transfer:
 			s.Spans = spans
 		}
 	}

@@ -2,6 +2,7 @@ package gputest
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"sync"
@@ -19,9 +20,11 @@ func RunRanks(t *testing.T, open func() gpu.Device) {
 				var wg sync.WaitGroup
 				for r, c := range Ranks(size) {
 					wg.Go(func() {
-						if errs[r] = x.run(c, open); errs[r] != nil {
+						d := open()
+						if errs[r] = errors.Join(d.Join(c), x.run(d, c)); errs[r] != nil {
 							c.Abort(errs[r])
 						}
+						errs[r] = errors.Join(errs[r], d.Close())
 					})
 				}
 				wg.Wait()
@@ -37,8 +40,11 @@ func RunRanks(t *testing.T, open func() gpu.Device) {
 
 // RunRank is RunRanks in one of several processes: all of them call it, each with its communicator.
 func RunRank(t *testing.T, c gpu.Communicator, open func() gpu.Device) {
+	d := open()
+	defer func() { check(t, d.Close()) }()
+	check(t, d.Join(c))
 	for _, x := range trials(c.Size()) {
-		if err := x.run(c, open); err != nil {
+		if err := x.run(d, c); err != nil {
 			c.Abort(err)
 			t.Fatalf("%v: %v", x, err)
 		}
@@ -107,13 +113,8 @@ func (x trial) values() (values [][]byte, total []byte) {
 }
 
 // run runs each collective as one of the ranks, with every root, and compares.
-func (x trial) run(c gpu.Communicator, open func() gpu.Device) error {
+func (x trial) run(d gpu.Device, c gpu.Communicator) error {
 	values, sum := x.values()
-	d := open()
-	defer d.Close()
-	if err := d.Join(c); err != nil {
-		return err
-	}
 	for root := range x.size {
 		for _, kernel := range x.kernels() {
 			want := sum
@@ -123,20 +124,16 @@ func (x trial) run(c gpu.Communicator, open func() gpu.Device) error {
 			case kernel == "reduce" && c.Rank() != root:
 				want = values[c.Rank()]
 			}
-			got, err := x.collective(d, kernel, root, values[c.Rank()])
-			if err != nil {
-				return fmt.Errorf("%s: %w", kernel, err)
-			}
-			if !bytes.Equal(got, want) {
-				return fmt.Errorf("%s with root %d: rank %d has other values", kernel, root, c.Rank())
+			if err := x.collective(d, kernel, root, values[c.Rank()], want); err != nil {
+				return fmt.Errorf("%s with root %d, rank %d: %w", kernel, root, c.Rank(), err)
 			}
 		}
 	}
 	return nil
 }
 
-// collective runs one and returns what the rank has then.
-func (x trial) collective(d gpu.Device, kernel string, root int, values []byte) ([]byte, error) {
+// collective runs one several times, as training does, and once timed: a device may record it and replay the record.
+func (x trial) collective(d gpu.Device, kernel string, root int, values, want []byte) error {
 	k, a := gpu.Lookup(kernel), gpu.Attrs{Ranks: x.size}
 	if kernel != "all_reduce" {
 		a.Root = root
@@ -156,15 +153,18 @@ func (x trial) collective(d gpu.Device, kernel string, root int, values []byte) 
 	p := &gpu.Program{ArenaBytes: at, Launches: []gpu.Launch{l}, Segments: []gpu.Segment{{Name: "all", Hi: 1}}}
 	loaded, err := d.Load(p)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer loaded.Close()
-	if err := loaded.CopyIn(in, values); err != nil {
-		return nil, err
-	}
-	if err := loaded.Run(0, 1, false); err != nil {
-		return nil, err
-	}
 	got := make([]byte, x.typ.Bytes())
-	return got, loaded.CopyOut(got, l.Out[0])
+	for _, timed := range []bool{false, false, false, true} {
+		if err := errors.Join(loaded.CopyIn(in, values), loaded.Run(0, 1, timed), loaded.CopyOut(got, l.Out[0])); err != nil {
+			return err
+		}
+		if !bytes.Equal(got, want) {
+			return errors.New("other values")
+		}
+	}
+	_, err = loaded.Sync()
+	return err
 }

@@ -10,7 +10,7 @@ import (
 
 // Ranks joins n goroutines of one process, as an engine joins processes: element r is rank r's.
 func Ranks(n int) []gpu.Communicator {
-	g := &group{size: n, arrived: map[int]*meeting{}}
+	g := &group{size: n, arrived: map[int]*meeting{}, failed: make(chan struct{})}
 	g.changed = sync.NewCond(&g.mu)
 	list := make([]gpu.Communicator, n)
 	for r := range list {
@@ -26,6 +26,16 @@ type group struct {
 	changed *sync.Cond
 	arrived map[int]*meeting // operations under way, by their number
 	err     error
+	failed  chan struct{} // closed with err
+}
+
+// fail has all operations return an error, the first that was given.
+func (g *group) fail(err error) {
+	if g.err == nil {
+		g.err = err
+		close(g.failed)
+	}
+	g.changed.Broadcast()
 }
 
 // meeting is one operation: what each rank that has arrived sends.
@@ -66,8 +76,7 @@ func (m *member) Exchange(send, recv [][]byte) error {
 	for r := range recv {
 		from := x.send[r][m.rank]
 		if len(from) != len(recv[r]) {
-			m.err = fmt.Errorf("rank %d sends %d bytes to rank %d, which receives %d", r, len(from), m.rank, len(recv[r]))
-			m.changed.Broadcast()
+			m.fail(fmt.Errorf("rank %d sends %d bytes to rank %d, which receives %d", r, len(from), m.rank, len(recv[r])))
 			return m.err
 		}
 		copy(recv[r], from)
@@ -100,10 +109,10 @@ func (m *member) Broadcast(root int, b []byte) error {
 func (m *member) Abort(err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.err == nil {
-		m.err = errors.Join(fmt.Errorf("rank %d ended", m.rank), err)
-	}
-	m.changed.Broadcast()
+	m.fail(errors.Join(fmt.Errorf("rank %d ended", m.rank), err))
 }
+
+// Failed is closed after an error of any rank.
+func (m *member) Failed() <-chan struct{} { return m.failed }
 
 func (m *member) Close() error { return nil }

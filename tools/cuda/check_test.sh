@@ -37,6 +37,7 @@ fake check/cuda.test <<<'exit 0'
 fake check/stepflow-cuda <<<'exit 0'
 
 expect "no case of conformance" 1 conformance 'conformance +FAILED +no case ran' 'captured +FAILED +no case ran'
+expect "one card" 1 ranks 'one rank +FAILED +no case ran' 'ranks +MISSING +there is one card'
 expect "a run of no steps" 1 quickstart 'quickstart +FAILED +it logged no step'
 expect "a profile of nothing" 1 profile 'ncu +FAILED'
 expect "no PyTorch" 0 peers 'PyTorch +MISSING'
@@ -74,4 +75,4 @@ echo x >"$dir/check/content"
 echo 0 >"$dir/check/pause"
 fake path/sleep <<<'exec /bin/sleep 0.5' # between looks at the log
 expect "a kill that comes too late" 1 quickstart 'killed and resumed +FAILED +nothing was killed'
-echo "check.sh says what happened in 13 cases"
+echo "check.sh says what happened in 14 cases"

@@ -6,9 +6,10 @@ tools/cuda/check_test.sh
 . tools/cuda/env.sh
 cuda_headers
 gpu/cuda/emu/driver/build.sh "$CUDA_DIR/driver" "$CUDA_DIR/torch/lib/python3.12/site-packages/nvidia/cublas/lib"
+gpu/cuda/emu/driver/nccl.sh "$CUDA_DIR/torch/lib/python3.12/site-packages/nvidia/nccl/lib"
 go test -tags cuda -c -o "$CUDA_DIR/cuda.test" ./gpu/cuda
 export LD_LIBRARY_PATH=$CUDA_DIR/driver
-# cuBLASLt lies where PyTorch's wheels put it, in the packages of a virtual environment; without that, all places are
+# cuBLASLt and NCCL lie where PyTorch's wheels put them, in the packages of a virtual environment; without that, all places are
 # named.
 export VIRTUAL_ENV=$CUDA_DIR/torch
 if VIRTUAL_ENV='' "$CUDA_DIR/cuda.test" -test.run TestCardMemory >"$CUDA_DIR/missing.log" 2>&1; then

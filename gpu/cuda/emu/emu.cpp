@@ -22,6 +22,7 @@
 #include "../kernels/attention.cu"
 #include "../kernels/cache.cu"
 #include "../kernels/codes.cu"
+#include "../kernels/collective.cu"
 #include "../kernels/channels.cu"
 #include "../kernels/elementwise.cu"
 #include "../kernels/embedding.cu"
@@ -273,9 +274,11 @@ static void run_block(Worker *w, int threads, uint64_t order) {
 using namespace emu;
 
 static const Kernel *find(const char *name) {
-  static std::map<std::string, const Kernel *> index;
-  if (index.empty())
-    for (const Kernel &k : kernels()) index[k.name] = &k;
+  static const std::map<std::string, const Kernel *> index = [] { // made once, whichever thread comes first
+    std::map<std::string, const Kernel *> all;
+    for (const Kernel &k : kernels()) all[k.name] = &k;
+    return all;
+  }();
   auto it = index.find(name);
   return it == index.end() ? nullptr : it->second;
 }

@@ -46,6 +46,8 @@ type Driver struct {
 
 	kernels  map[string]readiness
 	products map[cuda.ProductKey]readiness
+
+	connected map[string]bool // ranks that a transfer has connected, each way
 }
 
 // readiness is how far a kernel or a kind of product is: a first launch loads its code, which a capture may refuse.
@@ -68,7 +70,7 @@ var _ cuda.Driver = (*Driver)(nil)
 // New gives a card of compute capability 8.0 with 4 GiB.
 func New() *Driver {
 	return &Driver{Memory: 4 << 30, Capability: [2]int{8, 0}, taken: map[cuda.Pointer]block{},
-		kernels: map[string]readiness{}, products: map[cuda.ProductKey]readiness{}}
+		kernels: map[string]readiness{}, products: map[cuda.ProductKey]readiness{}, connected: map[string]bool{}}
 }
 
 // Sanitized reports whether the address sanitizer watches.
@@ -309,6 +311,41 @@ func (d *Driver) multiply(p *cuda.Product) error {
 	return nil
 }
 
+// Transfer moves bytes by what stands in for NCCL, which connects two ranks at their first transfer: it may not be in a capture.
+func (d *Driver) Transfer(t *cuda.Transfer) error {
+	connections := []string{fmt.Sprint("a broadcast of ", t.Root)}
+	if t.Broadcast.Bytes == 0 {
+		connections = nil
+		for _, p := range t.Send {
+			connections = append(connections, fmt.Sprint("to ", p.Rank))
+		}
+		for _, p := range t.Recv {
+			connections = append(connections, fmt.Sprint("from ", p.Rank))
+		}
+	}
+	for _, c := range connections {
+		if !d.connected[c] {
+			if err := d.forbidden("connecting ranks"); err != nil {
+				return err
+			}
+			d.connected[c] = true
+		}
+	}
+	if d.recorded != nil {
+		d.recorded.work = append(d.recorded.work, t)
+		return nil
+	}
+	return d.transfer(t)
+}
+
+func (d *Driver) transfer(t *cuda.Transfer) error {
+	if err := d.count(); err != nil {
+		return err
+	}
+	defer d.watch(t.Spans)()
+	return t.Put(0)
+}
+
 func flag(b bool) C.int {
 	if b {
 		return 1
@@ -348,6 +385,8 @@ func (d *Driver) Replay(g cuda.Graph) error {
 			err = d.launch(s)
 		case *cuda.Product:
 			err = d.multiply(s)
+		case *cuda.Transfer:
+			err = d.transfer(s)
 		}
 		if err != nil {
 			return err

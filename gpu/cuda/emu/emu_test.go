@@ -14,6 +14,10 @@ import (
 func open(t *testing.T, order uint64) *cuda.Device {
 	d := New()
 	d.Order = order
+	return opened(t, d)
+}
+
+func opened(t *testing.T, d *Driver) *cuda.Device {
 	dev, err := cuda.Open(d)
 	if err != nil {
 		t.Fatal(err)

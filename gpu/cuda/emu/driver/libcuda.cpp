@@ -72,6 +72,12 @@ static int submit(std::function<int()> f, void *stream) {
   return OK;
 }
 
+// What stands in for NCCL puts its work on the stream by this. Without a function it only tells whether a capture is under way.
+API int stand_in_submit(int (*f)(void *), void *data, void *stream, int *captured) {
+  *captured = capturing != nullptr;
+  return f ? submit([=] { return f(data); }, stream) : OK;
+}
+
 API int cuInit(unsigned flags) { return flags ? INVALID : OK; }
 API int cuDriverGetVersion(int *v) { return *v = 12010, OK; }
 API int cuDeviceGetCount(int *n) { return *n = 1, OK; }
@@ -86,14 +92,16 @@ API int cuDeviceGetAttribute(int *x, int attribute, int) {
   default: return *x = 0, OK;          // no multiprocessors: a stand-in
   }
 }
-API int cuCtxCreate_v2(void **c, unsigned, int) {
+API int cuDevicePrimaryCtxSetFlags_v2(int, unsigned) { return OK; }
+API int cuDevicePrimaryCtxRetain(void **c, int) {
   REFUSED_IN_CAPTURE;
   return *c = (void *)1, OK;
 }
-API int cuCtxDestroy_v2(void *) {
+API int cuDevicePrimaryCtxRelease_v2(int) {
   REFUSED_IN_CAPTURE;
   return taken.empty() ? OK : INVALID;
 }
+API int cuCtxSetCurrent(void *) { return OK; }
 API int cuMemGetInfo_v2(size_t *f, size_t *t) {
   REFUSED_IN_CAPTURE;
   return *f = total - held(), *t = total, OK;
