@@ -72,7 +72,6 @@ var may = map[string]string{
 
 	"runtime/train": "foreign ops ops/optim ops/peft fineweb fineweb/tokenizer gpu tracing runtime/checkpoint runtime/forward " +
 		"runtime/metrics runtime/observe runtime/program runtime/ranks runtime/trainstate runtime/words",
-	"runtime/ranks":   "gpu",
 	"runtime/forward": "foreign ops ops/arch ops/peft fineweb fineweb/tokenizer gpu runtime/checkpoint runtime/metrics runtime/program",
 	"runtime/program": "ops ops/arch ops/graph ops/growth ops/optim ops/peft fineweb gpu tracing runtime/observe runtime/scaling",
 	"runtime/observe": "dsl dsl/addr fineweb/web gpu tracing runtime/metrics",

@@ -80,6 +80,8 @@ var axes = []axis{
 	}},
 	{"micro-batch", []choice{{name: "whole"},
 		{name: "part", train: "micro_batch_size = 1", setup: compatibility.Setup{"micro_batch_size": {compatibility.PartOfBatch}}}}},
+	{"shard", []choice{{name: "no parallel block"}, {name: "sharded", train: `parallel { shard = "optimizer" }`,
+		setup: compatibility.Setup{"shard": {"optimizer"}}}}},
 	{"accumulation", wordChoices("train", "accumulate_dtype", "auto", "fp32", "bf16")},
 	{"recomputation", wordChoices("train", "activation_checkpointing", "none", "block")},
 	{"merge", []choice{{name: "merged"}, {name: "apart", stage: "merge = false", setup: compatibility.Setup{"merge": {"false"}}}}},

@@ -13,12 +13,13 @@ import (
 	"stepflow/tracing"
 )
 
-// Segments of a stage's program. A step is zero, micro once a micro-batch, update, and on several ranks reduce before update; where updates are fused, micro makes them,
+// Segments of a stage's program. A step is zero, micro once a micro-batch, update, and on several ranks last in the place of the last micro; where updates are fused, micro makes them,
 // and update only finishes the norm. merge folds the adapters in; probe runs the model forward on the batch that lies in the input buffers.
 const (
 	SegZero   = "zero"
 	SegMicro  = "micro"
-	SegReduce = "reduce" // of a stage that several ranks train: the sums over them
+	SegLast   = "last"   // on several ranks: the last micro-batch of a step, with the sums over the ranks
+	SegReduce = "reduce" // the sums over ranks that are left
 	SegUpdate = "update"
 	SegSpread = "spread" // the updated weights, from their owners to all
 	SegMerge  = "merge"
@@ -42,7 +43,7 @@ func SegmentSpan(segment string) string {
 	return segmentSpans[segment]
 }
 
-var segmentSpans = map[string]string{SegZero: tracing.SpanZero, SegMicro: tracing.SpanMicro, SegReduce: tracing.SpanReduce,
+var segmentSpans = map[string]string{SegZero: tracing.SpanZero, SegMicro: tracing.SpanMicro, SegLast: tracing.SpanMicro, SegReduce: tracing.SpanReduce,
 	SegUpdate: tracing.SpanUpdate, SegSpread: tracing.SpanSpread}
 
 // Buffers that are not parameters.
@@ -151,6 +152,8 @@ type stageBuilder struct {
 	slots     []optim.Slot           // of trainable
 	merged    map[string]peft.Merged // by the id of the weight
 	owners    map[string]int         // of trainable parameters; see Stage.Owners
+	lossMade  graph.Value            // the loss with that of the micro-batch at hand
+	made      []graph.Value          // of slots: the gradients with those of the micro-batch at hand
 	total     graph.Value            // [1]: of a fused update, the sum of squares of the gradients
 	nothing   graph.Value            // [1], zero, in the place of gradients that lie with another rank
 }
@@ -168,15 +171,11 @@ func StageGraph(s *Stage, caps gpu.Caps) *graph.Graph {
 		return b.g
 	}
 	b.zero()
-	b.micro()
-	b.g.Remake()
-	if s.Recompute > 0 {
-		b.g.Recompute(func(layer int) bool { return layer >= s.Recompute })
-	}
-	if s.Fused {
-		b.fused()
-	}
-	if s.together() {
+	b.micro(SegMicro)
+	switch {
+	case s.overlaps():
+		b.micro(SegLast)
+	case s.together():
 		b.reduce()
 	}
 	if s.Fused {
@@ -293,10 +292,47 @@ func (b *stageBuilder) zero() {
 	g.Update(b.loss, g.Op1("zero", gpu.Attrs{}, b.loss))
 }
 
-// micro adds the loss and the gradients of a micro-batch. Fused, it makes the gradients of the batch.
-func (b *stageBuilder) micro() {
+// micro adds the loss and the gradients of a micro-batch. Fused, it makes the gradients of the batch, and updates with them.
+func (b *stageBuilder) micro(segment string) {
+	b.g.Segment(segment, gpu.Forward)
+	b.pass()
+	b.g.Remake()
+	if s := b.s; s.Recompute > 0 {
+		b.g.Recompute(func(layer int) bool { return layer >= s.Recompute })
+	}
+	b.keep(segment == SegLast)
+	if b.s.Fused {
+		b.fused()
+	}
+}
+
+// keep stores what a micro-batch has added to, loss and gradients: of the last one on several ranks the sums over these. Compile
+// brings each sum to where the gradient is complete.
+func (b *stageBuilder) keep(last bool) {
 	g := b.g
-	g.Segment(SegMicro, gpu.Forward)
+	g.Phase(gpu.Update)
+	if last {
+		b.sumLoss()
+	} else {
+		g.Update(b.loss, b.lossMade)
+	}
+	for i, x := range b.slots {
+		v := b.made[i]
+		if !v.Valid() {
+			continue
+		}
+		if last {
+			g.At(x.Param.Layer, x.Param.Name)
+			v = b.reduced(x.Param, v)
+		}
+		g.Update(x.Grad, v)
+	}
+}
+
+// pass adds the forward and the backward pass of a micro-batch.
+func (b *stageBuilder) pass() {
+	g := b.g
+	b.made = make([]graph.Value, len(b.slots))
 	in := b.in
 	if b.s.NEFTuneAlpha > 0 {
 		in.Noise, in.NoiseScale = b.noise, b.s.noiseScale()
@@ -304,7 +340,7 @@ func (b *stageBuilder) micro() {
 	nll := b.forward(in)
 	g.At(-1, "loss")
 	seed := g.Op1("broadcast", gpu.Attrs{}, b.scale, b.nll)
-	g.Update(b.loss, g.Add(b.loss, g.Op1("sum", gpu.Attrs{}, g.Op1("mul", gpu.Attrs{}, nll, seed))))
+	b.lossMade = g.Add(b.loss, g.Op1("sum", gpu.Attrs{}, g.Op1("mul", gpu.Attrs{}, nll, seed)))
 	if b.s.FromZero || b.s.Fused && b.s.together() {
 		b.apart(nll, seed)
 		return
@@ -320,7 +356,7 @@ func (b *stageBuilder) micro() {
 		case b.s.Fused:
 			b.slots[i].Grad = d
 		case d != grads[i]: // a parameter the loss does not depend on keeps its zero
-			g.Update(grads[i], d)
+			b.made[i] = d
 		}
 	}
 }
@@ -355,7 +391,7 @@ func (b *stageBuilder) apart(nll, seed graph.Value) {
 		case s.Fused:
 			x.Grad = d
 		case x.Grad.Valid():
-			g.Update(x.Grad, g.AddApart(x.Grad, d))
+			b.made[i] = g.AddApart(x.Grad, d)
 		}
 	}
 }

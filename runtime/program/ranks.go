@@ -138,18 +138,21 @@ func (b *stageBuilder) reduced(p ops.Param, v graph.Value) graph.Value {
 	return b.g.Op1("all_reduce", gpu.Attrs{Ranks: b.s.Ranks}, v)
 }
 
-// reduce adds up the gradients and the loss over the ranks, in the order of ranks.
+// overlaps reports whether the last micro-batch of a rank adds up each gradient over the ranks as soon as it is complete, beside what
+// is left of the backward pass.
+func (s *Stage) overlaps() bool { return s.together() && !s.Fused && !s.passing() }
+
+// sumLoss adds up the loss over the ranks.
+func (b *stageBuilder) sumLoss() {
+	b.g.At(-1, "loss")
+	b.g.Update(b.loss, b.g.Op1("all_reduce", gpu.Attrs{Ranks: b.s.Ranks}, b.lossMade))
+}
+
+// reduce adds up over the ranks what the backward pass has not: the loss.
 func (b *stageBuilder) reduce() {
-	g := b.g
-	g.Segment(SegReduce, gpu.Update)
-	for _, x := range b.slots {
-		if x.Grad.Valid() && !b.s.passing() && !b.s.Fused {
-			g.At(x.Param.Layer, x.Param.Name)
-			g.Update(x.Grad, b.reduced(x.Param, x.Grad))
-		}
-	}
-	g.At(-1, "loss")
-	g.Update(b.loss, g.Op1("all_reduce", gpu.Attrs{Ranks: b.s.Ranks}, b.loss))
+	b.g.Segment(SegReduce, gpu.Update)
+	b.lossMade = b.loss
+	b.sumLoss()
 }
 
 // squares are the sums of squares of the gradients, in the order of parameters. Where a gradient lies with its owner, that gives

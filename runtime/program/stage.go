@@ -281,7 +281,10 @@ func (s *Stage) Refreshes() []int { return optim.Intervals(s.Optimizer, s.Traina
 // Segments are those that a step may run, in order.
 func (s *Stage) Segments() []string {
 	list := []string{SegZero, SegMicro}
-	if s.together() {
+	switch {
+	case s.overlaps():
+		list = append(list, SegLast)
+	case s.together():
 		list = append(list, SegReduce)
 	}
 	for _, every := range s.Refreshes() {
@@ -297,7 +300,7 @@ func (s *Stage) Segments() []string {
 func (s *Stage) Work() observe.Work {
 	w := observe.Work{Program: s.Program, Micros: s.OwnSteps(), Tokens: s.StepTokens(), Steps: s.Steps}
 	for _, name := range s.Segments() {
-		w.Segments = append(w.Segments, observe.Segment{Name: name, Span: SegmentSpan(name), Micro: name == SegMicro,
+		w.Segments = append(w.Segments, observe.Segment{Name: name, Span: SegmentSpan(name), Micro: name == SegMicro || name == SegLast,
 			Whole: name == SegZero})
 	}
 	return w

@@ -25,11 +25,17 @@ func (e common) Unwrap() error { return e.error }
 // Joint says that all ranks end with it at the same place.
 func (common) Joint() {}
 
+// lostError ends the work of all ranks: no more can be said between them.
+type lostError struct{ error }
+
+func (e lostError) Unwrap() error { return e.error }
+
 // Agree has all ranks that train together go on, or fail for one reason: an error of one rank is an error of all, which names
 // the rank. All of them call it, unless err is one that was agreed on. It returns err where c is nil.
 func Agree(c gpu.Communicator, err error) error {
 	var known common
-	if c == nil || errors.As(err, &known) {
+	var gone lostError
+	if c == nil || errors.As(err, &known) || errors.As(err, &gone) {
 		return err
 	}
 	code, text := fine, ""
@@ -46,7 +52,7 @@ func Agree(c gpu.Communicator, err error) error {
 	r, lost := ranks.Agree(c, code, text)
 	switch {
 	case lost != nil: // nobody can be told any more
-		return common{errors.Join(err, lost)}
+		return lostError{errors.Join(err, lost)}
 	case r.Code == fine:
 		return nil
 	case r.Rank == c.Rank():
@@ -73,7 +79,7 @@ func (t *trainer) lost(err error) error {
 		return err
 	}
 	t.comm.Abort(err)
-	return common{err}
+	return lostError{err}
 }
 
 // together checks that all ranks run programs that exchange the same.

@@ -104,7 +104,11 @@ func (t *trainer) backpropagate(f *flight) error {
 		if err := t.feed(f.step, f.batch, s.FirstMicro()+i); err != nil {
 			return err
 		}
-		if err := f.run(t, program.SegMicro); err != nil {
+		segment := program.SegMicro
+		if _, ok := s.Program.Segment(program.SegLast); ok && i == s.OwnSteps()-1 {
+			segment = program.SegLast
+		}
+		if err := f.run(t, segment); err != nil {
 			return err
 		}
 	}

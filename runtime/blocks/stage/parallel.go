@@ -99,10 +99,9 @@ func (s *Stage) rankLines() (list []blocks.Line) {
 	}
 	list = append(list, blocks.Line{About: "ranks", Text: text})
 	if len(s.rankBytes) > 0 {
-		least, most := slices.Min(s.rankBytes), slices.Max(s.rankBytes)
-		text := dsl.FormatBytes(most)
-		if least < most {
-			text = fmt.Sprintf("%s to %s", dsl.FormatBytes(least), text)
+		text := dsl.FormatBytes(slices.Max(s.rankBytes))
+		if least := dsl.FormatBytes(slices.Min(s.rankBytes)); least != text {
+			text = least + " to " + text
 		}
 		list = append(list, blocks.Line{About: "a rank", Text: fmt.Sprintf("takes %s; the memory below is that of rank %d", text, s.Rank)})
 	}

@@ -87,8 +87,8 @@ func (s *Stage) Details(_, _ bool) (list []blocks.Line) {
 			words.Count(f.RecomputeFLOPs), 100*float64(f.RecomputeFLOPs)/float64(f.StepFLOPs))
 	}
 	line("memory", "%s", words.Kinds(program.ByteKinds, f.ByKind))
-	if f.States != f.PaperStates {
-		line("the paper", "on STEP (arXiv 2504.04151) counts %s of states; here %s", bytes(f.PaperStates), strings.Join(s.beyondPaper(), ", "))
+	if more := s.beyondPaper(); len(more) > 0 {
+		line("the paper", "on STEP (arXiv 2504.04151) counts %s of states; here %s", bytes(f.PaperStates), strings.Join(more, ", "))
 	}
 	gaps := ""
 	if above := 100 * (float64(f.Peak)/float64(f.LowerBound) - 1); above >= 0.005 {
