@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -73,22 +74,62 @@ func sound(t *testing.T, errs []error) {
 	}
 }
 
-// TestEvaluationsOnRanks measures and asks a model on several ranks: the results have the bits of one.
-func TestEvaluationsOnRanks(t *testing.T) {
-	alone := pipeline(t)
+// parallelPipeline is the tiny pipeline with stages that have a parallel block: what ranks make of it has the bits of one
+// process where each rank has one micro-batch.
+func parallelPipeline(t *testing.T) string {
+	t.Helper()
+	dir := pipeline(t)
+	text := strings.ReplaceAll(tiny, "    update           = var.update\n", "    update           = var.update\n    parallel { shard = var.shard }\n")
+	text = "variable \"shard\" { default = \"optimizer\" }\n" + strings.ReplaceAll(text, "    batch_size       = 4\n", "    batch_size       = 6\n")
+	must(t, os.WriteFile(filepath.Join(dir, "main.hcl"), []byte(text), 0o644))
+	return dir
+}
+
+// TestRanksGiveTheBitsOfOne trains and measures on several ranks, interrupted in each of the stages, and alone.
+func TestRanksGiveTheBitsOfOne(t *testing.T) {
+	alone := parallelPipeline(t)
 	must(t, applyOn(t, cpuDevice(t, 1), planOf(t, alone)))
 	want := contents(t, alone)
-	for _, n := range []int{2, 3} {
-		dir := pipeline(t)
-		loads := make([]int, n) // programs of each rank
-		sound(t, rankRun{n: n, with: func(rank int, o *apply.Options) {
+	for _, x := range []struct {
+		stops []any // stage and step
+		shard string
+	}{{nil, "none"}, {[]any{"one", 3}, "optimizer"}, {[]any{"two", 4}, "gradients"}} {
+		dir := parallelPipeline(t)
+		vars := func(int) []string { return []string{"shard=" + x.shard} }
+		if x.stops != nil {
+			ctx, cancel := context.WithCancel(t.Context())
+			errs := rankRun{n: 3, vars: vars, with: func(rank int, o *apply.Options) {
+				o.Emit = func(e observe.Event) {
+					if e.Kind == observe.StepDone && e.Addr.Name == x.stops[0] && e.Step.Step == x.stops[1] {
+						cancel()
+					}
+				}
+			}}.run(t, ctx, dir)
+			cancel()
+			for rank, err := range errs {
+				if !errors.Is(err, observe.ErrInterrupted) {
+					t.Errorf("stopped at %v, rank %d ends with %v", x.stops, rank, err)
+				}
+			}
+			p := planOf(t, dir)
+			if a := find(p, "stage."+x.stops[0].(string)); a.Verb != plan.Resume || a.FromStep != x.stops[1] {
+				t.Errorf("stopped at %v: %s from step %d", x.stops, a.Verb, a.FromStep)
+			}
+		}
+		loads := make([]int, 3) // programs of each rank
+		sound(t, rankRun{n: 3, vars: vars, with: func(rank int, o *apply.Options) {
 			o.Device = &loading{o.Device, &loads[rank]}
 		}}.run(t, t.Context(), dir))
-		sameContents(t, fmt.Sprint(n, " ranks"), contents(t, dir), want)
+		sameContents(t, fmt.Sprint("shard ", x.shard, ", stopped at ", x.stops), contents(t, dir), want)
 		for rank, loaded := range loads {
-			if loaded == 0 {
-				t.Errorf("rank %d of %d ran nothing", rank, n)
+			if loaded < 2 {
+				t.Errorf("rank %d loaded %d programs", rank, loaded)
 			}
+		}
+		st, err := state.Read(filepath.Join(dir, ".stepflow"))
+		must(t, err)
+		if text := st.State.Blocks["stage.two"].RanksText(); text != "3" {
+			t.Errorf("stage.two was trained by %q ranks", text)
 		}
 	}
 }
@@ -106,7 +147,7 @@ func (l *loading) Load(p *gpu.Program) (gpu.Loaded, error) {
 
 // TestRanksThatDiffer has a rank plan what rank 0 does not: the run ends, and says where they differ.
 func TestRanksThatDiffer(t *testing.T) {
-	dir := pipeline(t)
+	dir := parallelPipeline(t)
 	errs := rankRun{n: 3, vars: func(rank int) []string {
 		if rank == 2 {
 			return []string{"lr=0.5"}
@@ -178,16 +219,22 @@ func TestTraceOfRanks(t *testing.T) {
 		mine[s.SpanContext.SpanID().String()] = s
 	}
 	run := above["apply "+filepath.Base(dir)].SpanContext.TraceID()
-	blocks := 0
+	blocks, steps := 0, 0
 	for _, s := range followed {
 		if attribute(s, tracing.Rank) != "1" {
 			t.Errorf("rank 1's span %s says rank %q", s.Name, attribute(s, tracing.Rank))
 		}
 		if s.SpanContext.TraceID() != run {
-			if attribute(s, tracing.TraceOf) != "step" {
-				t.Errorf("rank 1's span %s is in another trace than the run", s.Name)
+			if of := attribute(s, tracing.TraceOf); !s.Parent.IsValid() && of != "step" {
+				t.Errorf("rank 1's span %s begins a trace of its own, of %q", s.Name, of)
 			}
 			continue
+		}
+		if attribute(s, tracing.StepNumber) != "" && strings.HasPrefix(s.Name, tracing.SpanStep+" ") {
+			steps++
+			if x, err := strconv.ParseFloat(attribute(s, tracing.Collectives), 64); err != nil || x <= 0 {
+				t.Errorf("rank 1's span %s says %q s in collectives", s.Name, attribute(s, tracing.Collectives))
+			}
 		}
 		if _, ok := mine[s.Parent.SpanID().String()]; ok {
 			continue
@@ -197,8 +244,8 @@ func TestTraceOfRanks(t *testing.T) {
 			t.Errorf("rank 1's span %s is not below rank 0's of the same block", s.Name)
 		}
 	}
-	if blocks == 0 {
-		t.Error("rank 1 has no span of a block")
+	if blocks != 3 || steps == 0 {
+		t.Errorf("rank 1 has spans of %d blocks and %d steps", blocks, steps)
 	}
 }
 
