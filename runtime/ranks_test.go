@@ -18,6 +18,7 @@ import (
 	"stepflow/gpu/cpu"
 	"stepflow/gpu/gputest"
 	"stepflow/runtime/apply"
+	"stepflow/runtime/checkpoint"
 	"stepflow/runtime/observe"
 	"stepflow/runtime/plan"
 	"stepflow/runtime/state"
@@ -88,14 +89,14 @@ func parallelPipeline(t *testing.T) string {
 // TestRanksGiveTheBitsOfOne trains and measures on several ranks, interrupted in each of the stages, and alone.
 func TestRanksGiveTheBitsOfOne(t *testing.T) {
 	alone := parallelPipeline(t)
-	must(t, applyOn(t, cpuDevice(t, 1), planOf(t, alone)))
+	must(t, applyOn(t, cpuDevice(t, 1), planOf(t, alone, "steps=4")))
 	want := contents(t, alone)
 	for _, x := range []struct {
 		stops []any // stage and step
 		shard string
-	}{{nil, "none"}, {[]any{"one", 3}, "optimizer"}, {[]any{"two", 4}, "gradients"}} {
+	}{{nil, "none"}, {[]any{"one", 2}, "optimizer"}, {[]any{"two", 3}, "gradients"}} {
 		dir := parallelPipeline(t)
-		vars := func(int) []string { return []string{"shard=" + x.shard} }
+		vars := func(int) []string { return []string{"shard=" + x.shard, "steps=4"} }
 		if x.stops != nil {
 			ctx, cancel := context.WithCancel(t.Context())
 			errs := rankRun{n: 3, vars: vars, with: func(rank int, o *apply.Options) {
@@ -111,7 +112,7 @@ func TestRanksGiveTheBitsOfOne(t *testing.T) {
 					t.Errorf("stopped at %v, rank %d ends with %v", x.stops, rank, err)
 				}
 			}
-			p := planOf(t, dir)
+			p := planOf(t, dir, "steps=4")
 			if a := find(p, "stage."+x.stops[0].(string)); a.Verb != plan.Resume || a.FromStep != x.stops[1] {
 				t.Errorf("stopped at %v: %s from step %d", x.stops, a.Verb, a.FromStep)
 			}
@@ -119,7 +120,13 @@ func TestRanksGiveTheBitsOfOne(t *testing.T) {
 		loads := make([]int, 3) // programs of each rank
 		sound(t, rankRun{n: 3, vars: vars, with: func(rank int, o *apply.Options) {
 			o.Device = &loading{o.Device, &loads[rank]}
+			if rank == 0 {
+				return
+			}
+			o.Emit = func(e observe.Event) { t.Errorf("rank %d tells of %v", rank, e) }
+			o.Begin = func() error { return fmt.Errorf("rank %d begins a run", rank) }
 		}}.run(t, t.Context(), dir))
+		onceEach(t, dir)
 		sameContents(t, fmt.Sprint("shard ", x.shard, ", stopped at ", x.stops), contents(t, dir), want)
 		for rank, loaded := range loads {
 			if loaded < 2 {
@@ -130,6 +137,25 @@ func TestRanksGiveTheBitsOfOne(t *testing.T) {
 		must(t, err)
 		if text := st.State.Blocks["stage.two"].RanksText(); text != "3" {
 			t.Errorf("stage.two was trained by %q ranks", text)
+		}
+	}
+}
+
+// onceEach fails a test in which a step is in a stage's metrics more than once.
+func onceEach(t *testing.T, dir string) {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(dir, ".stepflow", "blocks", "stage.*", "metrics.jsonl"))
+	must(t, err)
+	if len(files) == 0 {
+		t.Error("no metrics")
+	}
+	for _, file := range files {
+		b, err := os.ReadFile(file)
+		must(t, err)
+		for i, line := range strings.Split(strings.TrimSpace(string(b)), "\n") {
+			if !strings.Contains(line, fmt.Sprintf(`"step":%d,`, i+1)) {
+				t.Errorf("%s: line %d is %s", file, i+1, line)
+			}
 		}
 	}
 }
@@ -167,33 +193,36 @@ func TestRanksThatDiffer(t *testing.T) {
 	}
 }
 
-// TestFollowersWriteNothing applies on two ranks, of which one has a pipeline of its own beside the state that both share: it
-// makes no lock and no file.
-func TestFollowersWriteNothing(t *testing.T) {
-	dir := pipeline(t)
-	var events sync.Map
-	sound(t, rankRun{n: 2, with: func(rank int, o *apply.Options) {
-		o.Emit = func(e observe.Event) { events.Store(rank, true) }
-		o.Begin = func() error {
-			if rank > 0 {
-				t.Error("a rank that follows begins a run")
-			}
-			return nil
-		}
-	}}.run(t, t.Context(), dir))
-	if _, told := events.Load(1); told {
-		t.Error("a rank that follows tells of events")
-	}
-	lists, err := filepath.Glob(filepath.Join(dir, ".stepflow", "blocks", "*", "metrics.jsonl"))
+// TestTasksOnRanks has three ranks ask a model: requests that are scored, and texts that are written. There are fewer texts
+// than ranks in one of the tasks.
+func TestTasksOnRanks(t *testing.T) {
+	dir, err := filepath.Abs("../tasks/testdata/lm_eval")
 	must(t, err)
-	for _, file := range lists {
-		b, err := os.ReadFile(file)
-		must(t, err)
-		for i, line := range strings.Split(strings.TrimSpace(string(b)), "\n") {
-			if !strings.Contains(line, fmt.Sprintf(`"step":%d,`, i+1)) {
-				t.Errorf("%s: line %d is %s", file, i+1, line)
-			}
-		}
+	model, err := filepath.Abs("testdata/stories260K")
+	must(t, err)
+	var hcl strings.Builder
+	fmt.Fprintf(&hcl, "model \"auto\" \"m\" { from = %q }\ntokenizer \"huggingface\" \"t\" { file = %q }\n", model,
+		filepath.Join(model, checkpoint.TokenizerFile))
+	for name, limit := range map[string]int{"gsm8k": 2, "arc_easy": 5, "wikitext": 1} {
+		fmt.Fprintf(&hcl, "evaluate \"tasks\" %q {\n  model = model.auto.m\n  tokenizer = tokenizer.huggingface.t\n  tasks = [%q]\n"+
+			"  limit = %d\n}\n", name, filepath.Join(dir, "runs", "only_"+name+".yaml"), limit)
+	}
+	p := t.TempDir()
+	must(t, os.Symlink(filepath.Join(dir, "data"), filepath.Join(p, "data")))
+	must(t, os.WriteFile(filepath.Join(p, "main.hcl"), []byte(hcl.String()), 0o644))
+	must(t, applyOn(t, cpuDevice(t, 1), planOf(t, p)))
+	want := contents(t, p)
+	must(t, os.RemoveAll(filepath.Join(p, ".stepflow")))
+	loads := make([]int, 3)
+	sound(t, rankRun{n: 3, with: func(rank int, o *apply.Options) {
+		o.Device = &loading{o.Device, &loads[rank]}
+	}}.run(t, t.Context(), p))
+	if len(want) != 3 {
+		t.Errorf("%d results", len(want))
+	}
+	sameContents(t, "3 ranks", contents(t, p), want)
+	if loads[1] < 3 || loads[2] < 3 {
+		t.Errorf("ranks loaded %v programs", loads)
 	}
 }
 
