@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -58,65 +59,68 @@ evaluate "perplexity" "p" {
 }
 `
 
-// kills is how many runs are killed.
-const kills = 5
-
 // TestKilledRanks kills a random one of three ranks, or what started them, at a random step of a stage, again and again. Each time the
 // others end too; in the end the results have the bits of one process that nothing happened to.
 func TestKilledRanks(t *testing.T) {
 	t.Parallel()
-	undisturbed, dir := killedPipeline(t), killedPipeline(t)
+	kills := 34 // make test-long runs every test three times
+	if testing.Short() {
+		kills = 5
+	}
+	undisturbed := killedPipeline(t)
 	if out, err := exec.Command("stepflow", "apply", "-auto-approve", undisturbed).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
+	want := contentsOf(t, undisturbed)
 	seed := uint64(time.Now().UnixNano())
 	random := rand.New(rand.NewPCG(seed, 0))
 	t.Logf("seed %d", seed)
-	for range kills {
+	for kills > 0 {
+		dir := killedPipeline(t)
+		for kills > 0 && killRank(t, dir, random) {
+			kills--
+		}
 		x := startRanks(t, dir)
-		after := 1 + random.IntN(10)
-		steps := x.until(after)
-		if steps < after {
-			break // the stage has ended
+		x.until(1 << 30)
+		if text, err := x.end(t); err != nil {
+			t.Fatalf("%v: %s", err, text)
 		}
-		victims := append(children(x.cmd.Process.Pid), x.cmd.Process.Pid)
-		if len(victims) != 4 {
-			t.Fatalf("3 ranks are %d processes", len(victims)-1)
-		}
-		victim := victims[random.IntN(len(victims))]
-		if err := syscall.Kill(victim, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
-			t.Fatal(err)
-		}
-		text, err := x.end(t)
-		if err == nil {
-			t.Fatalf("a run ended well of which process %d was killed: %s", victim, text)
-		}
-		for began := time.Now(); ; time.Sleep(10 * time.Millisecond) { // also where the one that started them was killed
-			alive := 0
-			for _, pid := range victims {
-				if running(pid) {
-					alive++
-				}
-			}
-			if alive == 0 {
-				break
-			}
-			if time.Since(began) > time.Minute {
-				t.Fatalf("%d processes go on a minute after one was killed", alive)
+		got := contentsOf(t, dir)
+		for name, id := range want {
+			if got[name] != id {
+				t.Errorf("%s has other bits than without kills", name)
 			}
 		}
 	}
+}
+
+// killRank runs a pipeline and kills one of its processes. It reports false if the stage had ended before.
+func killRank(t *testing.T, dir string, random *rand.Rand) bool {
+	t.Helper()
 	x := startRanks(t, dir)
-	x.until(1 << 30)
-	if text, err := x.end(t); err != nil {
-		t.Fatalf("%v: %s", err, text)
+	after := 1 + random.IntN(10)
+	if x.until(after) < after {
+		x.end(t)
+		return false
 	}
-	want, got := contentsOf(t, undisturbed), contentsOf(t, dir)
-	for name, id := range want {
-		if got[name] != id {
-			t.Errorf("%s has other bits than without kills", name)
+	victims := append(children(x.cmd.Process.Pid), x.cmd.Process.Pid)
+	if len(victims) != 4 {
+		t.Fatalf("3 ranks are %d processes", len(victims)-1)
+	}
+	which := random.IntN(len(victims))
+	if err := syscall.Kill(victims[which], syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
+		t.Fatal(err)
+	}
+	text, err := x.end(t)
+	if err == nil {
+		t.Fatalf("a run ended well of which process %d was killed: %s", which, text)
+	}
+	for began := time.Now(); slices.ContainsFunc(victims, running); time.Sleep(10 * time.Millisecond) {
+		if time.Since(began) > time.Minute {
+			t.Fatalf("processes go on a minute after number %d was killed: %s", which, text)
 		}
 	}
+	return true
 }
 
 // killedPipeline writes the pipeline and its documents.
