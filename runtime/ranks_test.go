@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -17,6 +18,7 @@ import (
 	"stepflow/gpu/cpu"
 	"stepflow/gpu/gputest"
 	"stepflow/runtime/apply"
+	"stepflow/runtime/checkpoint"
 	"stepflow/runtime/observe"
 	"stepflow/runtime/plan"
 	"stepflow/runtime/state"
@@ -73,21 +75,86 @@ func sound(t *testing.T, errs []error) {
 	}
 }
 
-// TestEvaluationsOnRanks measures and asks a model on several ranks: the results have the bits of one.
-func TestEvaluationsOnRanks(t *testing.T) {
-	alone := pipeline(t)
-	must(t, applyOn(t, cpuDevice(t, 1), planOf(t, alone)))
+// parallelPipeline is the tiny pipeline with stages that have a parallel block: what ranks make of it has the bits of one
+// process where each rank has one micro-batch.
+func parallelPipeline(t *testing.T) string {
+	t.Helper()
+	dir := pipeline(t)
+	text := strings.ReplaceAll(tiny, "    update           = var.update\n", "    update           = var.update\n    parallel { shard = var.shard }\n")
+	text = "variable \"shard\" { default = \"optimizer\" }\n" + strings.ReplaceAll(text, "    batch_size       = 4\n", "    batch_size       = 6\n")
+	must(t, os.WriteFile(filepath.Join(dir, "main.hcl"), []byte(text), 0o644))
+	return dir
+}
+
+// TestRanksGiveTheBitsOfOne trains and measures on several ranks, interrupted in each of the stages, and alone.
+func TestRanksGiveTheBitsOfOne(t *testing.T) {
+	alone := parallelPipeline(t)
+	must(t, applyOn(t, cpuDevice(t, 1), planOf(t, alone, "steps=4")))
 	want := contents(t, alone)
-	for _, n := range []int{2, 3} {
-		dir := pipeline(t)
-		loads := make([]int, n) // programs of each rank
-		sound(t, rankRun{n: n, with: func(rank int, o *apply.Options) {
+	for _, x := range []struct {
+		stops []any // stage and step
+		shard string
+	}{{nil, "none"}, {[]any{"one", 2}, "optimizer"}, {[]any{"two", 3}, "gradients"}} {
+		dir := parallelPipeline(t)
+		vars := func(int) []string { return []string{"shard=" + x.shard, "steps=4"} }
+		if x.stops != nil {
+			ctx, cancel := context.WithCancel(t.Context())
+			errs := rankRun{n: 3, vars: vars, with: func(rank int, o *apply.Options) {
+				o.Emit = func(e observe.Event) {
+					if e.Kind == observe.StepDone && e.Addr.Name == x.stops[0] && e.Step.Step == x.stops[1] {
+						cancel()
+					}
+				}
+			}}.run(t, ctx, dir)
+			cancel()
+			for rank, err := range errs {
+				if !errors.Is(err, observe.ErrInterrupted) {
+					t.Errorf("stopped at %v, rank %d ends with %v", x.stops, rank, err)
+				}
+			}
+			p := planOf(t, dir, "steps=4")
+			if a := find(p, "stage."+x.stops[0].(string)); a.Verb != plan.Resume || a.FromStep != x.stops[1] {
+				t.Errorf("stopped at %v: %s from step %d", x.stops, a.Verb, a.FromStep)
+			}
+		}
+		loads := make([]int, 3) // programs of each rank
+		sound(t, rankRun{n: 3, vars: vars, with: func(rank int, o *apply.Options) {
 			o.Device = &loading{o.Device, &loads[rank]}
+			if rank == 0 {
+				return
+			}
+			o.Emit = func(e observe.Event) { t.Errorf("rank %d tells of %v", rank, e) }
+			o.Begin = func() error { return fmt.Errorf("rank %d begins a run", rank) }
 		}}.run(t, t.Context(), dir))
-		sameContents(t, fmt.Sprint(n, " ranks"), contents(t, dir), want)
+		onceEach(t, dir)
+		sameContents(t, fmt.Sprint("shard ", x.shard, ", stopped at ", x.stops), contents(t, dir), want)
 		for rank, loaded := range loads {
-			if loaded == 0 {
-				t.Errorf("rank %d of %d ran nothing", rank, n)
+			if loaded < 2 {
+				t.Errorf("rank %d loaded %d programs", rank, loaded)
+			}
+		}
+		st, err := state.Read(filepath.Join(dir, ".stepflow"))
+		must(t, err)
+		if text := st.State.Blocks["stage.two"].RanksText(); text != "3" {
+			t.Errorf("stage.two was trained by %q ranks", text)
+		}
+	}
+}
+
+// onceEach fails a test in which a step is in a stage's metrics more than once.
+func onceEach(t *testing.T, dir string) {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(dir, ".stepflow", "blocks", "stage.*", "metrics.jsonl"))
+	must(t, err)
+	if len(files) == 0 {
+		t.Error("no metrics")
+	}
+	for _, file := range files {
+		b, err := os.ReadFile(file)
+		must(t, err)
+		for i, line := range strings.Split(strings.TrimSpace(string(b)), "\n") {
+			if !strings.Contains(line, fmt.Sprintf(`"step":%d,`, i+1)) {
+				t.Errorf("%s: line %d is %s", file, i+1, line)
 			}
 		}
 	}
@@ -106,7 +173,7 @@ func (l *loading) Load(p *gpu.Program) (gpu.Loaded, error) {
 
 // TestRanksThatDiffer has a rank plan what rank 0 does not: the run ends, and says where they differ.
 func TestRanksThatDiffer(t *testing.T) {
-	dir := pipeline(t)
+	dir := parallelPipeline(t)
 	errs := rankRun{n: 3, vars: func(rank int) []string {
 		if rank == 2 {
 			return []string{"lr=0.5"}
@@ -126,33 +193,36 @@ func TestRanksThatDiffer(t *testing.T) {
 	}
 }
 
-// TestFollowersWriteNothing applies on two ranks, of which one has a pipeline of its own beside the state that both share: it
-// makes no lock and no file.
-func TestFollowersWriteNothing(t *testing.T) {
-	dir := pipeline(t)
-	var events sync.Map
-	sound(t, rankRun{n: 2, with: func(rank int, o *apply.Options) {
-		o.Emit = func(e observe.Event) { events.Store(rank, true) }
-		o.Begin = func() error {
-			if rank > 0 {
-				t.Error("a rank that follows begins a run")
-			}
-			return nil
-		}
-	}}.run(t, t.Context(), dir))
-	if _, told := events.Load(1); told {
-		t.Error("a rank that follows tells of events")
-	}
-	lists, err := filepath.Glob(filepath.Join(dir, ".stepflow", "blocks", "*", "metrics.jsonl"))
+// TestTasksOnRanks has three ranks ask a model: requests that are scored, and texts that are written. There are fewer texts
+// than ranks in one of the tasks.
+func TestTasksOnRanks(t *testing.T) {
+	dir, err := filepath.Abs("../tasks/testdata/lm_eval")
 	must(t, err)
-	for _, file := range lists {
-		b, err := os.ReadFile(file)
-		must(t, err)
-		for i, line := range strings.Split(strings.TrimSpace(string(b)), "\n") {
-			if !strings.Contains(line, fmt.Sprintf(`"step":%d,`, i+1)) {
-				t.Errorf("%s: line %d is %s", file, i+1, line)
-			}
-		}
+	model, err := filepath.Abs("testdata/stories260K")
+	must(t, err)
+	var hcl strings.Builder
+	fmt.Fprintf(&hcl, "model \"auto\" \"m\" { from = %q }\ntokenizer \"huggingface\" \"t\" { file = %q }\n", model,
+		filepath.Join(model, checkpoint.TokenizerFile))
+	for name, limit := range map[string]int{"gsm8k": 2, "arc_easy": 5, "wikitext": 1} {
+		fmt.Fprintf(&hcl, "evaluate \"tasks\" %q {\n  model = model.auto.m\n  tokenizer = tokenizer.huggingface.t\n  tasks = [%q]\n"+
+			"  limit = %d\n}\n", name, filepath.Join(dir, "runs", "only_"+name+".yaml"), limit)
+	}
+	p := t.TempDir()
+	must(t, os.Symlink(filepath.Join(dir, "data"), filepath.Join(p, "data")))
+	must(t, os.WriteFile(filepath.Join(p, "main.hcl"), []byte(hcl.String()), 0o644))
+	must(t, applyOn(t, cpuDevice(t, 1), planOf(t, p)))
+	want := contents(t, p)
+	must(t, os.RemoveAll(filepath.Join(p, ".stepflow")))
+	loads := make([]int, 3)
+	sound(t, rankRun{n: 3, with: func(rank int, o *apply.Options) {
+		o.Device = &loading{o.Device, &loads[rank]}
+	}}.run(t, t.Context(), p))
+	if len(want) != 3 {
+		t.Errorf("%d results", len(want))
+	}
+	sameContents(t, "3 ranks", contents(t, p), want)
+	if loads[1] < 3 || loads[2] < 3 {
+		t.Errorf("ranks loaded %v programs", loads)
 	}
 }
 
@@ -178,16 +248,22 @@ func TestTraceOfRanks(t *testing.T) {
 		mine[s.SpanContext.SpanID().String()] = s
 	}
 	run := above["apply "+filepath.Base(dir)].SpanContext.TraceID()
-	blocks := 0
+	blocks, steps := 0, 0
 	for _, s := range followed {
 		if attribute(s, tracing.Rank) != "1" {
 			t.Errorf("rank 1's span %s says rank %q", s.Name, attribute(s, tracing.Rank))
 		}
 		if s.SpanContext.TraceID() != run {
-			if attribute(s, tracing.TraceOf) != "step" {
-				t.Errorf("rank 1's span %s is in another trace than the run", s.Name)
+			if of := attribute(s, tracing.TraceOf); !s.Parent.IsValid() && of != "step" {
+				t.Errorf("rank 1's span %s begins a trace of its own, of %q", s.Name, of)
 			}
 			continue
+		}
+		if attribute(s, tracing.StepNumber) != "" && strings.HasPrefix(s.Name, tracing.SpanStep+" ") {
+			steps++
+			if x, err := strconv.ParseFloat(attribute(s, tracing.Collectives), 64); err != nil || x <= 0 {
+				t.Errorf("rank 1's span %s says %q s in collectives", s.Name, attribute(s, tracing.Collectives))
+			}
 		}
 		if _, ok := mine[s.Parent.SpanID().String()]; ok {
 			continue
@@ -197,8 +273,8 @@ func TestTraceOfRanks(t *testing.T) {
 			t.Errorf("rank 1's span %s is not below rank 0's of the same block", s.Name)
 		}
 	}
-	if blocks == 0 {
-		t.Error("rank 1 has no span of a block")
+	if blocks != 3 || steps == 0 {
+		t.Errorf("rank 1 has spans of %d blocks and %d steps", blocks, steps)
 	}
 }
 

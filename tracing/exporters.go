@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -130,6 +131,15 @@ func createTrace(path string) (*os.File, error) {
 	return os.Create(path)
 }
 
+// fileOf is the file of a rank: stepflow-trace.rank2.jsonl. Rank 0 has the name that was given.
+func fileOf(path string, rank int) string {
+	if rank == 0 {
+		return path
+	}
+	ext := filepath.Ext(path)
+	return fmt.Sprintf("%s.rank%d%s", strings.TrimSuffix(path, ext), rank, ext)
+}
+
 func (t *Tracing) spanExporter(ctx context.Context, kind, protocol string) (sdktrace.SpanExporter, error) {
 	switch {
 	case kind == "console":
@@ -139,6 +149,7 @@ func (t *Tracing) spanExporter(ctx context.Context, kind, protocol string) (sdkt
 		if path == "" {
 			path = "stepflow-trace.jsonl"
 		}
+		path = fileOf(path, t.rank)
 		f, err := createTrace(path)
 		if err != nil {
 			return nil, err
@@ -191,6 +202,9 @@ func (t *Tracing) serveMetrics() (sdkmetric.Reader, error) {
 	}
 	if port == "" {
 		port = "9464"
+	}
+	if n, err := strconv.Atoi(port); err == nil && n > 0 {
+		port = strconv.Itoa(n + t.local)
 	}
 	l, err := net.Listen("tcp", net.JoinHostPort(host, port))
 	if err != nil {

@@ -35,6 +35,7 @@ type Tracing struct {
 	closers     []io.Closer
 	file        string // to which spans are written
 	always      []KV   // attributes of all spans and metrics
+	rank, local int    // of the process; see SetupRank
 }
 
 // With returns a tracing whose spans and metrics have more attributes. It shares all else with t.
@@ -63,6 +64,11 @@ const closeWithin = 5 * time.Second
 // OTEL_EXPORTER_OTLP_*, OTEL_EXPORTER_PROMETHEUS_HOST and _PORT, OTEL_BSP_*. With none of them set it returns nil:
 // telemetry is off. Errors while exporting are reported once a kind and never stop or slow a run.
 func Setup(ctx context.Context, version string, warn *slog.Logger) (*Tracing, error) {
+	return SetupRank(ctx, version, warn, 0, 0)
+}
+
+// SetupRank is Setup on one of several ranks, the local-th of its machine from 0. Each writes a file and serves a port of its own.
+func SetupRank(ctx context.Context, version string, warn *slog.Logger, rank, local int) (*Tracing, error) {
 	if disabled() {
 		return nil, nil
 	}
@@ -82,7 +88,7 @@ func Setup(ctx context.Context, version string, warn *slog.Logger) (*Tracing, er
 		return nil, fmt.Errorf("setting up telemetry: %w", err)
 	}
 	otel.SetErrorHandler(&reporter{warn: warn})
-	t := &Tracing{instruments: map[string]any{}}
+	t := &Tracing{instruments: map[string]any{}, rank: rank, local: local}
 	for _, s := range []struct {
 		signal string
 		set    func(context.Context, string, *resource.Resource) error

@@ -566,3 +566,24 @@ func TestBatchesOfAnySize(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestFilesOfRanks: ranks that write their spans to files do not write to the same.
+func TestFilesOfRanks(t *testing.T) {
+	t.Setenv("OTEL_TRACES_EXPORTER", "file")
+	t.Setenv(FileVariable, filepath.Join(t.TempDir(), "spans.jsonl"))
+	for rank, want := range map[int]string{0: "spans.jsonl", 3: "spans.rank3.jsonl"} {
+		tr, err := SetupRank(t.Context(), "0", slog.New(slog.DiscardHandler), rank, rank)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, s := tr.With(KV{Rank, rank}).Begin(t.Context(), "apply", Opts{})
+		s.End(nil)
+		if err := tr.Shutdown(); err != nil {
+			t.Fatal(err)
+		}
+		text, err := os.ReadFile(tr.File())
+		if filepath.Base(tr.File()) != want || !strings.Contains(string(text), Rank) {
+			t.Errorf("rank %d writes %s: %s, %v", rank, tr.File(), text, err)
+		}
+	}
+}

@@ -193,7 +193,7 @@ func (a *app) verify(args []string, p *plan.Plan) int {
 	}
 	if a.json {
 		a.line(map[string]any{"type": "verify", "same": same, "not_verified": changed, "valid": err == nil})
-	} else {
+	} else if err == nil || len(same)+len(changed) > 0 {
 		fmt.Fprintf(a.stdout, "%d blocks came out the same, bit for bit.\n", len(same))
 		if len(changed) > 0 {
 			fmt.Fprintf(a.stdout, "Not verified: %s. What is configured has changed since the state's results were "+

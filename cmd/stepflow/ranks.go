@@ -155,7 +155,7 @@ func (a *app) leaveRanks(code int) int {
 
 // follow runs this rank's part of what rank 0 runs.
 func (a *app) followRank(p *plan.Plan) int {
-	trace, err := tracing.Setup(a.ctx, version(), slog.New(slog.NewTextHandler(a.stderr, nil)))
+	trace, err := tracing.SetupRank(a.ctx, version(), slog.New(slog.NewTextHandler(a.stderr, nil)), a.world.Rank, a.world.LocalRank)
 	if err != nil {
 		return a.fail(err)
 	}
