@@ -8,7 +8,7 @@ CAMPAIGN := -duration 1m
 # What test, test-arm64, test-cuda and race leave to test-long.
 SHORT := -short
 
-.PHONY: campaign jaeger jaeger-ui test-jaeger test-backend test-prometheus test-report test-lsp test-trackers test-mpi docs test-docs cuda cuda-kernels test-cuda test-cuda-asan test-cuda-driver build test test-long test-arm64 race lint generate fuzz bench bench-peers parity quickstart quickstart-compare check size help
+.PHONY: campaign jaeger jaeger-ui test-jaeger test-backend test-prometheus test-slurm test-report test-lsp test-trackers test-mpi docs test-docs cuda cuda-kernels test-cuda test-cuda-asan test-cuda-driver build test test-long test-arm64 race lint generate fuzz bench bench-peers parity quickstart quickstart-compare check size help
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
@@ -87,6 +87,9 @@ test-prometheus: build $(Q)/data/go-docs-questions.jsonl ## the rules and the da
 test-backend: build ## states and artifacts in a real MinIO: races, kills, outages, damage
 	tools/minio/build.sh
 	STEPFLOW_MINIO=$(CURDIR)/bin/minio go test -count=1 -run TestMinIO ./cmd/stepflow
+
+test-slurm: build ## a sweep on a private Slurm of two virtual nodes, disturbed, against a run without it (needs root, and Debian's munge slurmctld slurmd slurm-client)
+	tools/slurm/test.sh
 
 test-report: build ## the report of every state a run can be found in, in headless Chromium, with axe (needs node, npm and chromium)
 	tools/report/run.sh

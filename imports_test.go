@@ -14,7 +14,7 @@ import (
 // kinds are the packages of the blocks of the language.
 const kinds = "runtime/blocks/data runtime/blocks/tokenizer runtime/blocks/model runtime/blocks/peft " +
 	"runtime/blocks/optimizer runtime/blocks/memoryplan runtime/blocks/stage runtime/blocks/evaluate " +
-	"runtime/blocks/export runtime/blocks/task"
+	"runtime/blocks/export runtime/blocks/task runtime/blocks/executor"
 
 // may lists what each package may import of ours; imports point down only. The groups of runtime are layers: none
 // imports one above it.
@@ -30,14 +30,14 @@ var may = map[string]string{
 		"runtime/plan runtime/program runtime/results runtime/state runtime/words",
 	"runtime/mlflow": "foreign dsl/addr fineweb/web tracing runtime/blocks runtime/metrics runtime/results runtime/state",
 	"runtime/trial":  "foreign dsl dsl/addr fineweb gpu runtime/apply runtime/observe runtime/plan",
-	"runtime/apply": "dsl dsl/addr fineweb fineweb/web gpu tracing runtime/artifacts runtime/blocks runtime/checkpoint " +
+	"runtime/apply": "dsl dsl/addr foreign fineweb fineweb/web gpu tracing runtime/artifacts runtime/blocks runtime/checkpoint " +
 		"runtime/durable " +
-		"runtime/exportdir runtime/metrics runtime/observe runtime/plan runtime/ranks runtime/results runtime/state",
+		"runtime/exportdir runtime/metrics runtime/observe runtime/plan runtime/ranks runtime/results runtime/slurm runtime/state",
 	"runtime/look": "fineweb gpu runtime/blocks runtime/blocks/stage runtime/observe runtime/plan runtime/program " +
 		"runtime/train",
 	"runtime/kubernetes": "dsl dsl/addr runtime/blocks runtime/plan runtime/words",
 	"runtime/saved":      "dsl runtime/blocks runtime/durable runtime/plan runtime/state",
-	"runtime/plan": "dsl dsl/addr fineweb gpu runtime/blocks runtime/blocks/all runtime/checkpoint runtime/durable runtime/exportdir " +
+	"runtime/plan": "dsl dsl/addr fineweb gpu runtime/blocks runtime/blocks/all runtime/blocks/executor runtime/slurm runtime/checkpoint runtime/durable runtime/exportdir " +
 		"runtime/observe runtime/program runtime/results runtime/state runtime/words tracing",
 
 	"runtime/blocks/all": "dsl dsl/addr runtime/blocks " + kinds,
@@ -63,6 +63,8 @@ var may = map[string]string{
 	"runtime/blocks/task": "dsl dsl/addr fineweb fineweb/tokenizer foreign gpu runtime/blocks runtime/forward runtime/program " +
 		"runtime/words tasks",
 	"runtime/blocks/optimizer": "dsl dsl/addr ops ops/optim runtime/blocks runtime/compatibility",
+	"runtime/blocks/executor":  "dsl dsl/addr runtime/blocks runtime/slurm",
+	"runtime/slurm":            "foreign",
 	"runtime/blocks/peft":      "dsl dsl/addr ops/peft runtime/blocks",
 	"runtime/blocks": "dsl dsl/addr ops/graph fineweb gpu runtime/checkpoint runtime/exportdir runtime/metrics " +
 		"runtime/observe runtime/program runtime/results runtime/state runtime/words",
@@ -149,7 +151,7 @@ var layers = []string{
 	"runtime/forward runtime/artifacts",
 	"runtime/program runtime/results runtime/llamacpp",
 	"runtime/observe runtime/scaling runtime/trainstate runtime/exportdir runtime/words runtime/compatibility runtime/ranks",
-	"runtime/checkpoint runtime/metrics runtime/state runtime/gguf runtime/modelcard",
+	"runtime/checkpoint runtime/metrics runtime/slurm runtime/state runtime/gguf runtime/modelcard",
 	"runtime/durable",
 }
 

@@ -28,6 +28,7 @@ var length = []string{"layers", "train.tokens", "train.steps", "train.flops", "t
 
 // Kinds is the language: every block, attribute, default and export.
 var Kinds = []Kind{
+	executorKind,
 	dataKind,
 	tokenizerKind,
 	{Name: "model", Repeat: true, Lazy: true, // Extend adds its types, with their attributes and exports

@@ -43,6 +43,7 @@ var evaluateKind = Kind{Name: "evaluate", Types: []string{"perplexity", "generat
 		{Name: "model", Ref: []string{"stage", "model"}, Required: true, Fixed: notMeasured,
 			Doc: "Stage to evaluate, or a model read by `from`."},
 		{Name: "tokenizer", Ref: []string{"tokenizer"}, Fixed: notMeasured, Doc: "Default: the stage's."},
+		runsOn,
 		{Name: "data", Ref: []string{"data"}, Required: true, Fixed: notMeasured, Only: []string{"perplexity"},
 			Doc: "Documents to measure: the held-out ones, `data.TYPE.NAME.validation`, or a whole set on which " +
 				"the model was not trained, `data.TYPE.NAME.all`."},

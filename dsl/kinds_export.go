@@ -30,6 +30,7 @@ var exportKind = Kind{Name: "export", Types: []string{"huggingface", "gguf", "pe
 			Doc: "Where PEFT finds the model that the adapters are added to, the one that the stage starts from: a name on the hub, " +
 				"or a folder such as `export.huggingface.base.path`. Default: the `from` of the model block, or the imported model, " +
 				"if the stage starts from it."},
+		runsOn,
 	},
 	Blocks: []Nested{{Name: "generation_config", Only: []string{"huggingface"},
 		Doc: "How text is generated unless a caller says otherwise, by the names of transformers' `generation_config.json`. Without " +

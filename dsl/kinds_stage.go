@@ -132,6 +132,7 @@ var stageKind = Kind{Name: "stage", Repeat: true, Runs: true,
 			Doc: "Architecture to start; exactly one of `model` and `from`."},
 		{Name: "from", Ref: []string{"stage"}, Fixed: asDeclared, Group: "start",
 			Doc: "Stage to continue."},
+		runsOn,
 		{Name: "layers", Type: cty.Number, Whole: true, Min: at(0), Max: at(maxLayers),
 			Doc: "Layers of the first stage; default: the model's num_hidden_layers. With 0, embeddings, final norm and head are " +
 				"trained alone, and `grow \"random\"` adds the layers later."},

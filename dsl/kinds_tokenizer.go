@@ -26,6 +26,7 @@ var tokenizerKind = Kind{Name: "tokenizer", Types: []string{"huggingface", "bpe"
 				"beside `file`, as transformers finds it."},
 		{Name: "max_bytes", Type: cty.String, Bytes: true, Default: str("256 MiB"), Only: []string{"bpe"},
 			Doc: "The most text to train on."},
+		runsOn,
 	},
 	Exports: []Export{
 		{Name: "vocab_size", Type: cty.Number, Doc: "The largest id plus one."},

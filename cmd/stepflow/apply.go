@@ -310,6 +310,10 @@ func (a *app) apply(p *plan.Plan, approve bool) int {
 		return a.fail(err)
 	}
 	defer device.Close()
+	jobs, err := a.jobs(p)
+	if err != nil {
+		return a.fail(err)
+	}
 	tracker := a.tracker(p)
 	view := newProgress(a, pipelineName(p), p)
 	defer view.end()
@@ -327,7 +331,7 @@ func (a *app) apply(p *plan.Plan, approve bool) int {
 	}
 	o := apply.Options{Device: device, Comm: a.ranks.Communicator(), Trace: trace, Log: log, Emit: emit, Planned: view.planned, AutoApprove: approve,
 		Access: access, Artifacts: place, Waiting: a.sending(place),
-		Parallelism: a.parallelism,
+		Parallelism: a.parallelism, Jobs: jobs,
 		Begin: func() error { // under the lock: the record of another run that goes on stays
 			err := run.Save()
 			if err == nil {
@@ -357,6 +361,7 @@ func (a *app) apply(p *plan.Plan, approve bool) int {
 	case a.json:
 	case whole:
 		a.printNext(sum.next(a, done, traced, trace.File()))
+	case code == exitInterrupted && a.leave(err):
 	case code == exitInterrupted:
 		fmt.Fprintln(a.stderr, end.next())
 	case sum.begun:

@@ -66,3 +66,10 @@ func (a *app) ask(lost []string, did, instead string) error {
 		return fmt.Errorf("%w: nothing was %s", apply.ErrInterrupted, did)
 	}
 }
+
+// yes asks something of a run that was interrupted already.
+func (a *app) yes(question string) bool {
+	fmt.Fprint(a.stderr, question)
+	s, _ := bufio.NewReader(a.stdin).ReadString('\n')
+	return strings.TrimSpace(s) == "yes"
+}

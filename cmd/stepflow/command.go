@@ -123,6 +123,9 @@ func run(in *interrupt, args, env []string, stdin io.Reader, stdout, stderr io.W
 	if len(args) > 0 && args[0] == completeWord {
 		return a.complete(args[1:])
 	}
+	if len(args) == 2 && args[0] == apply.RunBlock {
+		return a.runBlock(args[1])
+	}
 	rest, err := changeDir(args)
 	if err != nil {
 		return a.misuse("stepflow: %v", err)

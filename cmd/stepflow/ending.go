@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 
+	"stepflow/dsl/addr"
 	"stepflow/runtime/observe"
 )
 
@@ -13,14 +14,20 @@ type ending struct {
 	apply     string           // the command that goes on
 	running   []*observe.Event // that began the blocks that run
 	saved     bool             // the one that saves has a checkpoint to go on from
+	jobs      []addr.Addr      // blocks that run in jobs
 }
 
 func (e *ending) event(x observe.Event) {
 	switch x.Kind {
 	case observe.BlockStart:
+		if x.Job {
+			e.jobs = append(e.jobs, x.Addr)
+			break
+		}
 		e.running = append(e.running, &x)
 		e.saved = e.saved || x.FromStep > 0
 	case observe.BlockDone, observe.BlockFailed:
+		e.jobs = slices.DeleteFunc(e.jobs, func(a addr.Addr) bool { return a == x.Addr })
 		e.running = slices.DeleteFunc(e.running, func(b *observe.Event) bool { return b.Addr == x.Addr })
 		e.saved = e.saved && e.block() != nil && e.block().Saves
 	case observe.Saved:
@@ -45,6 +52,8 @@ func (e *ending) block() (block *observe.Event) {
 func (e *ending) say() {
 	how := "ending"
 	switch b := e.block(); {
+	case b == nil && len(e.jobs) > 0:
+		how = "no longer following the jobs"
 	case b == nil:
 	case b.Saves:
 		how = "finishing the step and saving a checkpoint"

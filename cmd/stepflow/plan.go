@@ -188,6 +188,9 @@ func actionJSON(p *plan.Plan, x *plan.Action) map[string]any {
 	if x.FromStep > 0 {
 		m["from_step"] = x.FromStep
 	}
+	if x.Remote() && x.Verb != plan.UpToDate {
+		m["executor"], m["request"] = x.On.Addr.String(), p.Config.Secrets.Redact(x.Request(p.Caps.Kind).String())
+	}
 	if len(x.Losses) > 0 {
 		steps := 0
 		for _, l := range x.Losses {

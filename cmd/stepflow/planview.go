@@ -161,6 +161,9 @@ func (v *planView) action(p *plan.Plan, x *plan.Action) {
 	if x.Verb == plan.Same && !v.verbose {
 		return // the other one says it
 	}
+	if x.Remote() && x.Verb != plan.UpToDate {
+		v.line("      %-11s %s: sbatch %s", "runs on", x.On.Addr, v.secrets.Redact(x.Request(p.Caps.Kind).String()))
+	}
 	for _, warn := range x.Warnings {
 		v.line("      %s %s", v.paint(yellow, "warning:"), warn)
 	}

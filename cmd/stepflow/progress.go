@@ -173,10 +173,13 @@ func (p *progress) step(e observe.Event) {
 	text := fmt.Sprintf("step %d/%d  %s tokens  loss %.4f  lr %.2e  %s tokens/s",
 		m.Step, e.Steps, words.Count(m.Tokens), s.Loss(), m.LearningRate,
 		words.Count(float64(m.Tokens)/float64(m.Step)/seconds))
-	if m.MFU > 0 { // over the same steps as the rate
+	if m.MFU > 0 && e.Peak > 0 { // over the same steps as the rate
 		text += fmt.Sprintf("  MFU %.0f %% of %sFLOP/s measured", 100*m.MFU*m.Seconds/seconds, words.Count(e.Peak))
 	}
-	fmt.Fprintf(p.app.stdout, "%s: %s  %s  ETA %s\n", foreign.Shown(e.Addr.String()), text, dsl.FormatBytes(e.Memory),
+	if e.Memory > 0 { // it is not known of a job
+		text += "  " + dsl.FormatBytes(e.Memory)
+	}
+	fmt.Fprintf(p.app.stdout, "%s: %s  ETA %s\n", foreign.Shown(e.Addr.String()), text,
 		words.Duration(seconds*float64(e.Steps-m.Step)))
 }
 

@@ -19,10 +19,10 @@ type Addr struct {
 }
 
 // Typed lists the kinds whose blocks carry two labels.
-var Typed = map[string]bool{"data": true, "tokenizer": true, "model": true, "peft": true, "optimizer": true, "evaluate": true, "export": true}
+var Typed = map[string]bool{"data": true, "tokenizer": true, "model": true, "peft": true, "optimizer": true, "evaluate": true, "export": true, "executor": true}
 
 // Kinds lists all kinds that can be referred to.
-var Kinds = []string{"var", "local", "data", "tokenizer", "model", "peft", "optimizer", "memory_plan", "stage", "task", "evaluate", "export", "output"}
+var Kinds = []string{"var", "local", "executor", "data", "tokenizer", "model", "peft", "optimizer", "memory_plan", "stage", "task", "evaluate", "export", "output"}
 
 func (a Addr) String() string {
 	if a.IsModule() {

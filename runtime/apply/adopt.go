@@ -114,10 +114,10 @@ func (r *runner) moves(ctx context.Context) error {
 // sweep removes what killed runs left behind: incomplete folders, folders whose successor is recorded as done,
 // checkpoints before a recorded result, and what was being removed.
 func (r *runner) sweep() error {
-	errs := []error{r.fold.Disk.Sweep()}
+	errs := []error{r.fold.Disk.Sweep(r.busy()...)}
 	for name, b := range r.dir.State.Blocks {
 		x, err := addr.Parse(name)
-		if err != nil || b.Status != state.Done {
+		if err != nil || b.Status != state.Done || b.Job != nil {
 			continue
 		}
 		errs = append(errs, r.fold.Disk.DropReplaced(x, b.Recipe))

@@ -24,6 +24,7 @@ import (
 	"stepflow/runtime/checkpoint"
 	"stepflow/runtime/observe"
 	"stepflow/runtime/plan"
+	"stepflow/runtime/slurm"
 	"stepflow/runtime/state"
 	"stepflow/tracing"
 )
@@ -47,6 +48,7 @@ type Options struct {
 
 	Parallelism int          // blocks that run at once; 0 for one. The device runs one at a time
 	AutoApprove bool         // throw away work that the plan did not show; otherwise that ends the run
+	Jobs        *Jobs        // how jobs are begun; nil to run all blocks in this process
 	Scratch     bool         // results are not kept, so an interrupt ends training in the middle of a step
 	Begin       func() error // called with the state locked, before anything runs; nil for nothing
 	// called with the state locked, after the run, with the plan as it was run; nil for nothing
@@ -78,6 +80,10 @@ type runner struct {
 	begun   map[addr.Addr]bool // instances of blocks that were begun
 	shared  *blocks.Shared
 	uploads *artifacts.Uploads // nil for none
+
+	jobs *Jobs // see Options
+	asks *slurm.Asks
+	skip map[addr.Addr]bool // see besides
 
 	scratch bool       // see Options
 	most    int        // blocks that run at once
@@ -158,7 +164,7 @@ func newRunner(p *plan.Plan, dir *state.Dir, o Options) *runner {
 	q := p.Copy()
 	q.State = dir.State
 	r := &runner{plan: q, fold: p.Again(dir.State), dir: dir, device: o.Device, comm: o.Comm, losses: p.Losses(), ask: !o.AutoApprove,
-		sealed: map[addr.Addr]map[string]cty.Value{}, scratch: o.Scratch, most: max(o.Parallelism, 1),
+		sealed: map[addr.Addr]map[string]cty.Value{}, scratch: o.Scratch, most: max(o.Parallelism, 1), jobs: o.Jobs, asks: &slurm.Asks{Every: slurm.Interval()},
 		begun: map[addr.Addr]bool{}, shared: &blocks.Shared{Watched: map[string]*fineweb.Watched{},
 			Counted: map[addr.Addr]bool{}},
 		obs: &observe.Observer{Secrets: p.Config.Secrets, Trace: ranked(o.Trace, o.Comm), Emit: oneByOne(o.Emit), Log: o.Log,
@@ -191,6 +197,9 @@ func oneByOne(emit func(observe.Event)) func(observe.Event) {
 // run runs all blocks, then the outputs.
 func (r *runner) run(ctx context.Context) error {
 	if err := r.relocate(); err != nil {
+		return err
+	}
+	if err := r.recall(ctx); err != nil {
 		return err
 	}
 	if err := errors.Join(r.moves(ctx), r.sweep()); err != nil {

@@ -25,6 +25,7 @@ type walk struct {
 	used   map[blocks.Resource]bool // by a block that runs
 	making map[string]bool          // recipes of blocks that run
 	now    int                      // blocks that run
+	afar   int                      // of these, those that run in jobs, which take nothing of this machine
 	ended  chan ended
 	over   map[addr.Addr]bool // instances that have ended, however that was
 	failed map[addr.Addr]bool // instances that failed, and those that need one that did
@@ -85,7 +86,7 @@ func (r *runner) walk(ctx context.Context) error {
 // begin begins all that can run now.
 func (w *walk) begin(ctx context.Context) {
 	for _, b := range w.blocks {
-		if w.stop || w.now >= w.most {
+		if w.stop {
 			return
 		}
 		if w.done[b.block.Addr] || !w.ready(b) {
@@ -137,10 +138,11 @@ func (w *walk) instancesOf(ctx context.Context, b *walked) error {
 		}
 		a := w.plan.Actions[b.actions[index]]
 		switch {
-		case w.failed[a.Addr]:
+		case w.failed[a.Addr], w.skip[a.Addr]:
 			w.close(b, i, cty.DynamicVal)
-		case w.stop, w.now >= w.most, w.used[a.Alone()]:
+		case w.stop:
 			return nil
+		case !w.remote(a) && (w.now-w.afar >= w.most || w.used[a.Alone()]):
 		case w.waits(b, i, a):
 		case a.After != addr.Addr{} && !w.over[a.After]: // that one first: this one takes what it makes
 		default:
@@ -149,6 +151,9 @@ func (w *walk) instancesOf(ctx context.Context, b *walked) error {
 	}
 	return nil
 }
+
+// remote reports whether an instance runs in a job of its own.
+func (w *walk) remote(a *plan.Action) bool { return a.Remote() && w.runner.jobs != nil }
 
 // waits reports whether an instance of a chain needs an earlier one that has not ended.
 func (w *walk) waits(b *walked, i int, a *plan.Action) bool {
@@ -220,11 +225,15 @@ func (w *walk) instance(ctx context.Context, b *walked, i, at int) {
 	b.exports[i] = known
 	b.begun[i], w.making[a.Recipe], w.runner.begun[a.Addr] = true, true, true
 	w.now++
-	if alone := a.Alone(); alone != "" {
+	run := w.task
+	if w.remote(a) {
+		run = w.jobTask
+		w.afar++
+	} else if alone := a.Alone(); alone != "" {
 		w.used[alone] = true
 	}
 	go func() {
-		made, err := w.task(ctx, a)
+		made, err := run(ctx, a)
 		w.ended <- ended{b, i, a, made, err}
 	}()
 }
@@ -233,7 +242,11 @@ func (w *walk) instance(ctx context.Context, b *walked, i, at int) {
 func (w *walk) end(e ended) {
 	w.now--
 	delete(w.making, e.action.Recipe)
-	delete(w.used, e.action.Alone())
+	if w.remote(e.action) {
+		w.afar--
+	} else {
+		delete(w.used, e.action.Alone())
+	}
 	err, exports := e.err, e.of.exports[e.i]
 	if err != nil {
 		err = fmt.Errorf("%s: %w", e.action.Addr, err)

@@ -41,6 +41,7 @@ type Event struct {
 	Addr     addr.Addr // of the block
 	FromStep int       // BlockStart: the step that the block goes on from; 0 where it starts
 	Saves    bool      // BlockStart: an interrupt leaves a checkpoint to go on from
+	Job      bool      // BlockStart: the block runs in a job, which an interrupt leaves
 	Message  string
 	Step     *metrics.Step
 	Steps    int

@@ -13,6 +13,7 @@ import (
 	"stepflow/dsl/addr"
 	"stepflow/runtime/blocks"
 	"stepflow/runtime/blocks/all"
+	"stepflow/runtime/blocks/executor"
 	"stepflow/runtime/results"
 	"stepflow/runtime/state"
 )
@@ -57,6 +58,7 @@ type Action struct {
 	Base     *results.Found       // what it goes on from where it is extended; else nil
 	Course   *state.Course        // nil of a block that cannot be extended
 	Late     bool                 // it was deferred, and planned during the run
+	On       *executor.Executor   // where it runs; nil for this process
 	Skip     bool                 // nothing is run, though the verb says so
 
 	id      string // what the recipes of other blocks hash: its content id, or its recipe if it has not run
@@ -68,6 +70,9 @@ type Action struct {
 	block   *dsl.Block
 	each    dsl.Each
 }
+
+// Replaced reports whether the block runs from its start, whatever is on disk.
+func (a *Action) Replaced() bool { return a.again }
 
 // Kind returns the block's kind in the language.
 func (a *Action) Kind() *dsl.Kind { return a.block.Kind }

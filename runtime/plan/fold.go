@@ -209,6 +209,7 @@ func (f *Fold) planDecoded(ctx context.Context, b *dsl.Block, each dsl.Each, d *
 	for _, e := range b.Kind.Exports {
 		a.Hidden[e.Name] = d.Hides(&e)
 	}
+	f.place(a, d)
 	known, dd := f.known(ctx, a, d)
 	f.redact(a, d)
 	diags = append(diags, d.HideNumbersIn(f.cfg.Secrets.Diagnostics(dd))...)

@@ -40,6 +40,9 @@ func (p *Plan) Host() *Host {
 	var h *Host
 	shared := p.Caps.Kind == "cpu"
 	for _, a := range p.Actions {
+		if a.Remote() { // it takes the memory of another machine
+			continue
+		}
 		for _, x := range a.Phases() {
 			if n := ProcessBytes + x.Host(shared); h == nil || n > h.Bytes {
 				h = &Host{Bytes: n, Address: a.Addr.String(), Phase: x, shared: shared, least: n - x.Garbage()}

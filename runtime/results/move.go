@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"stepflow/dsl/addr"
@@ -200,12 +201,16 @@ func share(from, to string, omit func(name string) bool) error {
 	return nil
 }
 
-// Sweep removes what killed runs left behind: incomplete folders, and folders that were being removed.
-func (d *Disk) Sweep() error {
+// Sweep removes what killed runs left behind: incomplete folders, and folders that were being removed. In busy ones, which jobs
+// write to, it removes nothing.
+func (d *Disk) Sweep(busy ...string) error {
 	errs := []error{sweepTemporary(d.Path)}
 	folders, err := blockFolders(d.Path)
 	errs = append(errs, err)
 	for _, block := range folders {
+		if slices.Contains(busy, block) {
+			continue
+		}
 		errs = append(errs, sweepTemporary(filepath.Join(d.Path, block)))
 	}
 	errs = append(errs, sweepBlocks(filepath.Join(d.Path, state.BlocksName)),

@@ -45,6 +45,16 @@ type Block struct {
 	// Trace is the traceparent (W3C Trace Context) of the block's root span; one that has not ended was cut off.
 	Trace      string `json:"trace,omitempty"`
 	TraceEnded bool   `json:"trace_ended,omitempty"`
+	// Job is the job in which the block runs or waits; nil for none.
+	Job *Job `json:"job,omitempty"`
+}
+
+// Job is a job of a cluster that makes the result of a block. The next apply finds it by its id.
+type Job struct {
+	ID        string    `json:"id"`
+	Executor  string    `json:"executor"`        // its address
+	Tries     int       `json:"tries,omitempty"` // jobs before it that ended without a result
+	Submitted time.Time `json:"submitted"`
 }
 
 // RanksText says how many ranks trained a block; "" for one alone.

@@ -66,8 +66,9 @@ type Dir struct {
 	Lost  bool // there is no state file, though the folder holds what blocks made
 
 	lock    *flock.Flock
-	session *session // with the backend; nil for none
-	file    []byte   // the state file as it was read or last written
+	apart   func(*State) error // takes what is saved, of a copy; nil for the state itself
+	session *session           // with the backend; nil for none
+	file    []byte             // the state file as it was read or last written
 }
 
 // Names inside the folder.
@@ -184,6 +185,9 @@ func (s *State) HasExported(recipe string) bool {
 
 // Save writes the state, and keeps what the file held before as its backup.
 func (d *Dir) Save() error {
+	if d.apart != nil {
+		return d.apart(d.State)
+	}
 	if d.lock == nil {
 		return fmt.Errorf("saving the state: it was opened for reading")
 	}
@@ -214,6 +218,11 @@ func (d *Dir) Close() error {
 		return nil
 	}
 	return errors.Join(d.session.close(), d.lock.Unlock())
+}
+
+// Apart returns a copy of a state for a process that makes one block of it and has no lock: what it saves goes to save.
+func (d *Dir) Apart(save func(*State) error) *Dir {
+	return &Dir{Path: d.Path, State: d.State.Copy(), apart: save}
 }
 
 // Names lists the addresses in the state, sorted.

@@ -9,6 +9,7 @@ import (
 	"stepflow/runtime/blocks"
 	"stepflow/runtime/blocks/data"
 	"stepflow/runtime/blocks/evaluate"
+	"stepflow/runtime/blocks/executor"
 	"stepflow/runtime/blocks/export"
 	"stepflow/runtime/blocks/memoryplan"
 	"stepflow/runtime/blocks/model"
@@ -21,6 +22,7 @@ import (
 
 // Kinds are the kinds of blocks that are planned, by their names in the language.
 var Kinds = map[string]blocks.Kind{
+	"executor":    executor.Kind,
 	"data":        data.Kind,
 	"tokenizer":   tokenizer.Kind,
 	"model":       model.Kind,

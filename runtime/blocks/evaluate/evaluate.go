@@ -31,7 +31,8 @@ import (
 
 // Kind is the evaluate block.
 var Kind = blocks.Kind{Alone: blocks.TheDevice, Plan: plan,
-	Idle: map[string]string{"batch_size": "the loss of a token does not depend on the sequences beside it"}}
+	Idle: map[string]string{"batch_size": "the loss of a token does not depend on the sequences beside it",
+		"executor": "what is made is the same anywhere"}}
 
 // Evaluator measures a model in one way.
 type Evaluator interface {

@@ -23,7 +23,7 @@ import (
 
 // Kind is the export block.
 var Kind = blocks.Kind{Alone: blocks.Exports, Sound: sound, Plan: plan, Early: early,
-	Idle: map[string]string{"path": "the folder itself says which recipe wrote it"}, Resolved: []string{"merge"}}
+	Idle: map[string]string{"path": "the folder itself says which recipe wrote it", "executor": "what is made is the same anywhere"}, Resolved: []string{"merge"}}
 
 // disk names the rate of writing in the state, in bytes/s.
 const disk = "disk"

@@ -27,6 +27,7 @@ import (
 // Kind is the stage block.
 var Kind = blocks.Kind{Alone: blocks.TheDevice, Sound: sound, Plan: plan,
 	Idle: map[string]string{
+		"executor":                       "what is made is the same anywhere",
 		"train.checkpoint":               "when something is saved",
 		"train.checkpoint.every_steps":   "when something is saved",
 		"train.checkpoint.keep":          "when something is saved",

@@ -33,7 +33,8 @@ var Kind = blocks.Kind{
 	Sound: func(_ addr.Addr, d *dsl.Decoded) hcl.Diagnostics { return blocks.SoundHome(d, "file") },
 	Plan:  plan,
 	Idle: map[string]string{"file": "the bytes of the file are hashed",
-		"chat_template": "stages that tune on conversations hash what they render with"},
+		"chat_template": "stages that tune on conversations hash what they render with",
+		"executor":      "what is made is the same anywhere"},
 }
 
 // Tokenizer is a planned tokenizer block.
