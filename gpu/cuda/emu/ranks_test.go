@@ -182,21 +182,17 @@ func TestCUDARankStopped(t *testing.T) {
 func TestCUDARanksJoin(t *testing.T) {
 	standIn(t)
 	join := func(set func(rank int, d *Driver)) (memory [2]int64, errs [2]error) {
-		var wg sync.WaitGroup
-		for r, c := range gputest.Ranks(2) {
-			wg.Go(func() {
-				d := New()
-				set(r, d)
-				dev := opened(t, d)
-				errs[r] = dev.Join(c)
-				memory[r] = dev.Caps().Memory
-				if errs[r] != nil {
-					c.Abort(errs[r])
-				}
-				errs[r] = errors.Join(errs[r], dev.Close())
-			})
-		}
-		wg.Wait()
+		errs = together(func(r int, c gpu.Communicator) error {
+			d := New()
+			set(r, d)
+			dev := opened(t, d)
+			err := dev.Join(c)
+			memory[r] = dev.Caps().Memory
+			if err != nil {
+				c.Abort(err)
+			}
+			return errors.Join(err, dev.Close())
+		})
 		return memory, errs
 	}
 	memory, errs := join(func(r int, d *Driver) { d.Memory -= int64(r) << 20 })
@@ -215,4 +211,85 @@ func TestCUDARanksJoin(t *testing.T) {
 			t.Error(errs)
 		}
 	})
+}
+
+// Launches go on while others wait for ranks, up to those that need them: in any order, as graphs too, the values are those of one
+// after the other.
+func TestCUDARanksBesideOthers(t *testing.T) {
+	standIn(t)
+	at := func(i int) gpu.Operand {
+		return gpu.Operand{Offset: int64(i) << 13, Type: operand.Type}
+	}
+	scale := func(by float64, x, y gpu.Operand, deps ...int32) gpu.Launch {
+		return gpu.Launch{Kernel: "scale", Attrs: gpu.Attrs{Alpha: by}, In: []gpu.Operand{x}, Out: []gpu.Operand{y}, Deps: deps}
+	}
+	over := func(kernel string, x, y gpu.Operand, deps ...int32) gpu.Launch {
+		l := gpu.Launch{Kernel: kernel, Attrs: gpu.Attrs{Ranks: 2}, In: []gpu.Operand{x}, Out: []gpu.Operand{y}, Deps: deps}
+		if kernel != "bcast" {
+			l.Scratch = gpu.Operand{Offset: 1 << 16, Type: gpu.Type{Shape: gpu.Shape{1 << 11}, DType: gpu.F32}}
+		}
+		return l
+	}
+	add := func(x, y, z gpu.Operand, deps ...int32) gpu.Launch {
+		return gpu.Launch{Kernel: "add", In: []gpu.Operand{x, y}, Out: []gpu.Operand{z}, Deps: deps}
+	}
+	a, b, c, e, f := at(0), at(1), at(2), at(3), at(4)
+	p := &gpu.Program{ArenaBytes: 1<<16 + 1<<13, Launches: []gpu.Launch{
+		scale(2, a, a),                   // 0: a = 2
+		over("all_reduce", a, b, 0),      // 1: b = 2+4, beside
+		scale(5, c, c),                   // 2: c = 5, meanwhile
+		over("reduce", c, e, 1, 2),       // 3: e = 5+10 on rank 0, beside, with the scratch of 1
+		scale(3, a, a, 0, 1),             // 4: a = 6, which 1 reads
+		add(a, b, f, 1, 4),               // 5: f = 12
+		scale(7, c, c, 2, 3),             // 6: c = 35, which 3 reads
+		add(e, f, f, 3, 5), add(f, b, f), // 7: f = 27; 8, in another segment: f = 33
+		over("bcast", f, a), add(a, f, f), // 9: a = 33; 10: f = 66
+	}, Segments: []gpu.Segment{{Name: "one", Hi: 8}, {Name: "two", Lo: 8, Hi: 9}, {Name: "three", Lo: 9, Hi: 11}}}
+	p.Launches[10].Deps = []int32{0}
+	for _, order := range []uint64{Ascending, Descending} {
+		for r, err := range together(func(rank int, comm gpu.Communicator) error {
+			d := open(t, order)
+			if err := d.Join(comm); err != nil {
+				return err
+			}
+			l, err := d.Load(p)
+			if err != nil {
+				return err
+			}
+			for n := range 3 {
+				ones := make([]float32, elems)
+				for i := range ones {
+					ones[i] = float32(rank + 1)
+				}
+				err := errors.Join(l.CopyIn(a, gpu.Float32Bytes(ones, gpu.F32)), l.CopyIn(c, gpu.Float32Bytes(ones, gpu.F32)), l.Run(0, 11, false))
+				got := make([]byte, 4*elems)
+				if err = errors.Join(err, l.CopyOut(got, f)); err != nil {
+					return err
+				}
+				want := []float32{66, 33 + 34}[rank] // e is 15 on rank 0 and 10 on rank 1, whose a is 12
+				if v := gpu.BytesFloat32(got, gpu.F32); v[0] != want || v[elems-1] != want {
+					return fmt.Errorf("run %d: %v and %v, not %v", n, v[0], v[elems-1], want)
+				}
+			}
+			return errors.Join(l.Close(), d.Close())
+		}) {
+			if err != nil {
+				t.Errorf("order %d, rank %d: %v", order, r, err)
+			}
+		}
+	}
+}
+
+// together runs f as two ranks.
+func together(f func(rank int, c gpu.Communicator) error) (errs [2]error) {
+	var wg sync.WaitGroup
+	for r, c := range gputest.Ranks(2) {
+		wg.Go(func() {
+			if errs[r] = f(r, c); errs[r] != nil {
+				c.Abort(errs[r])
+			}
+		})
+	}
+	wg.Wait()
+	return errs
 }
