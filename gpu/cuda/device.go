@@ -194,11 +194,12 @@ func (l *loaded) waited(doing string, err error) error {
 	return failed(doing, err)
 }
 
-// Stop ends also what waits for other ranks, which therefore wait in vain: the communicator tells them.
+// Stop ends also what waits for other ranks, and them.
 func (l *loaded) Stop() {
 	l.Stopping.Stop()
 	if l.nccl != nil {
 		l.nccl.fail(gpu.ErrStopped)
+		l.nccl.group.Abort(gpu.ErrStopped)
 	}
 }
 

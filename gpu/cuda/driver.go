@@ -109,8 +109,9 @@ type Product struct {
 // ranks in order; or the bytes of one rank go to all.
 type Transfer struct {
 	Send, Recv []RankSpan
-	Broadcast  Span // of zero bytes for none
-	Root       int  // whose they are
+	Broadcast  Span    // where they arrive, on the root too; of zero bytes for none
+	Root       int     // whose they are
+	From       Pointer // where they lie on the root
 	Spans      []Span
 	nccl       *nccl
 }

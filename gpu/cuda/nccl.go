@@ -97,6 +97,7 @@ func (l *ncclLibrary) failed(doing string, comm uintptr, code int32) error {
 type nccl struct {
 	lib        *ncclLibrary
 	comm       uintptr
+	group      gpu.Communicator // by which the ranks met
 	rank, size int
 	closing    chan struct{} // closed when the watch is to end
 	watched    sync.WaitGroup
@@ -147,7 +148,7 @@ func joinNCCL(driver Driver, c gpu.Communicator, memory int64) (*nccl, int64, er
 		}
 		memory = min(memory, int64(binary.LittleEndian.Uint64(b[5:])))
 	}
-	n := &nccl{lib: lib, rank: c.Rank(), size: c.Size(), closing: make(chan struct{})}
+	n := &nccl{lib: lib, group: c, rank: c.Rank(), size: c.Size(), closing: make(chan struct{})}
 	return n, memory, n.join(driver, c)
 }
 
@@ -178,7 +179,7 @@ func (n *nccl) join(driver Driver, c gpu.Communicator) error {
 			return n.lib.failed(fmt.Sprintf("joining %d cards", n.size), 0, code)
 		})
 	}()
-	gone := failedOf(c)
+	gone, why := failedOf(c)
 	select {
 	case err := <-joined:
 		if err != nil {
@@ -186,25 +187,25 @@ func (n *nccl) join(driver Driver, c gpu.Communicator) error {
 				"NCCL's CUDA; NCCL_DEBUG=WARN tells more", err)
 		}
 	case <-gone:
-		return errAbandoned
+		return fmt.Errorf("%w: %w", errAbandoned, why())
 	}
-	n.watched.Go(func() { n.watch(gone) })
+	n.watched.Go(func() { n.watch(gone, why) })
 	return nil
 }
 
 // errAbandoned says that a call of NCCL was left behind on the driver's thread.
-var errAbandoned = errors.New("another rank ended while NCCL was joining the cards")
+var errAbandoned = errors.New("NCCL waits for ranks that do not come")
 
-// failedOf is closed when a communicator notices that ranks are gone; it is nil where it does not notice.
-func failedOf(c gpu.Communicator) <-chan struct{} {
+// failedOf is closed when a communicator notices that ranks are gone, and says why; it is nil where it does not notice.
+func failedOf(c gpu.Communicator) (gone <-chan struct{}, why func() error) {
 	if w, ok := c.(gpu.Watched); ok {
-		return w.Failed()
+		return w.Failed(), w.Ended
 	}
-	return nil
+	return nil, nil
 }
 
 // watch ends NCCL's work when it has an error of its own, or other ranks are gone.
-func (n *nccl) watch(gone <-chan struct{}) {
+func (n *nccl) watch(gone <-chan struct{}, why func() error) {
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
 	for {
@@ -212,7 +213,7 @@ func (n *nccl) watch(gone <-chan struct{}) {
 		case <-n.closing:
 			return
 		case <-gone:
-			n.fail(errors.New("another rank ended, or the connection to it was lost"))
+			n.fail(why())
 			return
 		case <-tick.C:
 		}
@@ -307,9 +308,9 @@ func (n *nccl) put(t *Transfer, stream uintptr) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	err := n.use(func() error {
-		if b := t.Broadcast; b.Bytes > 0 {
+		if to := t.Broadcast; to.Bytes > 0 {
 			return n.lib.failed("a broadcast", n.comm,
-				n.lib.broadcast(b.At, b.At, uintptr(b.Bytes), ncclUint8, int32(t.Root), n.comm, stream))
+				n.lib.broadcast(t.From, to.At, uintptr(to.Bytes), ncclUint8, int32(t.Root), n.comm, stream))
 		}
 		code := n.lib.groupStart()
 		for _, p := range t.Send {

@@ -363,7 +363,7 @@ func (d *Driver) Submit(f func(cuda.Stream) error) error {
 	if err := d.forbidden("other work"); err != nil {
 		return err
 	}
-	return errors.Join(f(d), d.ended())
+	return d.ended(f(d))
 }
 
 // Beside runs work at once, or in any order but the ascending one as late as it may be: when it is waited for. So a wait that is
@@ -403,9 +403,9 @@ func (d *Driver) Await(number int) error {
 	return nil
 }
 
-// ended reports work beside that nothing waits for, which a capture refuses.
-func (d *Driver) ended() (err error) {
-	if d.awaited < d.besides {
+// ended reports work beside that nothing waits for, which a capture refuses, where there was no other error.
+func (d *Driver) ended(err error) error {
+	if err == nil && d.awaited < d.besides {
 		err = errors.New("nothing waits for the work beside: unjoined work")
 	}
 	d.besides, d.awaited, d.ran, d.late = 0, 0, 0, nil
@@ -419,7 +419,7 @@ func (d *Driver) Capture(f func(cuda.Stream) error) (cuda.Graph, error) {
 	}
 	g := &graph{}
 	d.recorded, d.capturing = g, true
-	err := errors.Join(f(d), d.ended())
+	err := d.ended(f(d))
 	d.recorded, d.capturing = nil, false
 	return g, err
 }
