@@ -78,8 +78,8 @@ func (d *Device) Join(c gpu.Communicator) error {
 	if err := d.leave(); err != nil {
 		return err
 	}
-	d.comm = c
 	if c == nil || c.Size() == 1 {
+		d.comm = c
 		return nil
 	}
 	n, memory, err := joinNCCL(d.driver, c, d.caps.Memory)
@@ -89,7 +89,7 @@ func (d *Device) Join(c gpu.Communicator) error {
 	if err != nil {
 		return fmt.Errorf("cuda: %w", err)
 	}
-	d.nccl, d.caps.Memory = n, memory
+	d.comm, d.nccl, d.caps.Memory = c, n, memory
 	return nil
 }
 
