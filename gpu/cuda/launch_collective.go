@@ -114,13 +114,8 @@ func bindReduce(b *binder, x *gpu.Launch) (w work) {
 // bindBcast gives all the operand of the root, which is of any type.
 func bindBcast(b *binder, x *gpu.Launch) work {
 	in, out := x.In[0], x.Out[0]
-	n := out.Type.Bytes()
-	switch {
-	case x.Attrs.Ranks > 1:
-		return b.transfer(Transfer{Root: x.Attrs.Root, From: b.at(in), Broadcast: Span{b.at(out), n}})
-	case in.Offset == out.Offset:
-		return nil
+	if x.Attrs.Ranks == 1 {
+		return b.copyOf(out, in)
 	}
-	grid := max(1, min(blocks(n, flatThreads*flatPacks*16), maxBlocks))
-	return work{newCall("copy_bytes", [3]int{grid, 1, 1}, flatThreads, 0, n, b.at(out), b.at(in))}
+	return b.transfer(Transfer{Root: x.Attrs.Root, From: b.at(in), Broadcast: Span{b.at(out), out.Type.Bytes()}})
 }

@@ -29,12 +29,3 @@ template <class T> DEVICE void sum_ranks(int64_t n, T *y, const T *mine, int ran
 #define SUM_RANKS(S, T) EXPORT(sum_ranks_##S, (int64_t n, T * y, const T *mine, int rank, int ranks, const T *got, int64_t stride), \
   sum_ranks(n, y, mine, rank, ranks, got, stride))
 EACH_TYPE(SUM_RANKS)
-
-// y = x, whatever it is.
-template <> struct Word<1> {
-  typedef unsigned char type;
-};
-EXPORT(copy_bytes, (int64_t n, unsigned char *y, const unsigned char *x), \
-  Rows<unsigned char> to = {y, 0}; \
-  Rows<const unsigned char> from = {x, 0}; \
-  each_pack<unsigned char, unsigned char, 1, 1>(Line{n}, THREAD, STRIDE, &to, &from, [](int64_t, auto *y, auto *x) { y->u = x->u; }))
