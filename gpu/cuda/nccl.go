@@ -80,13 +80,13 @@ func (l *ncclLibrary) check() error {
 	return nil
 }
 
-// failed is the error of a code.
-func (l *ncclLibrary) failed(doing string, comm uintptr, code int32) error {
+// failed is the error of a code. The text of the last error is not that of a communicator, which may be freed by now.
+func (l *ncclLibrary) failed(doing string, code int32) error {
 	if code == ncclSuccess {
 		return nil
 	}
 	err := fmt.Errorf("%v: %s: %s (error %d)", l, doing, l.errorString(code), code)
-	if why := l.lastError(comm); why != "" {
+	if why := l.lastError(0); why != "" {
 		err = fmt.Errorf("%w: %s", err, why)
 	}
 	return err
@@ -159,7 +159,7 @@ func (n *nccl) join(driver Driver, c gpu.Communicator) error {
 	ok := make([]byte, 1+len(id.internal))
 	var failed error
 	if n.rank == 0 {
-		failed = n.lib.failed("making an id", 0, n.lib.getUniqueID(&id))
+		failed = n.lib.failed("making an id", n.lib.getUniqueID(&id))
 		if failed == nil {
 			ok[0] = 1
 			copy(ok[1:], id.internal[:])
@@ -176,7 +176,7 @@ func (n *nccl) join(driver Driver, c gpu.Communicator) error {
 	go func() {
 		joined <- driver.Submit(func(Stream) error {
 			code := n.lib.initRank(&n.comm, int32(n.size), id, int32(n.rank))
-			return n.lib.failed(fmt.Sprintf("joining %d cards", n.size), 0, code)
+			return n.lib.failed(fmt.Sprintf("joining %d cards", n.size), code)
 		})
 	}()
 	gone, why := failedOf(c)
@@ -218,9 +218,9 @@ func (n *nccl) watch(gone <-chan struct{}, why func() error) {
 		case <-tick.C:
 		}
 		var async int32
-		err := n.use(func() error { return n.lib.failed("asking for errors", n.comm, n.lib.asyncError(n.comm, &async)) })
+		err := n.use(func() error { return n.lib.failed("asking for errors", n.lib.asyncError(n.comm, &async)) })
 		if err == nil && async != ncclInProgress {
-			err = n.lib.failed("moving data between cards", n.comm, async)
+			err = n.lib.failed("moving data between cards", async)
 		}
 		if err != nil {
 			n.fail(err)
@@ -288,7 +288,7 @@ func (n *nccl) close(driver Driver) error {
 	ended := make(chan error, 1)
 	go func() {
 		ended <- driver.Submit(func(Stream) error {
-			err := n.use(func() error { return n.lib.failed("ending", n.comm, n.lib.destroy(n.comm)) })
+			err := n.use(func() error { return n.lib.failed("ending", n.lib.destroy(n.comm)) })
 			if n.failed() != nil {
 				return nil // it was aborted, and that was told
 			}
@@ -309,7 +309,7 @@ func (n *nccl) put(t *Transfer, stream uintptr) error {
 	defer runtime.UnlockOSThread()
 	err := n.use(func() error {
 		if to := t.Broadcast; to.Bytes > 0 {
-			return n.lib.failed("a broadcast", n.comm,
+			return n.lib.failed("a broadcast",
 				n.lib.broadcast(t.From, to.At, uintptr(to.Bytes), ncclUint8, int32(t.Root), n.comm, stream))
 		}
 		code := n.lib.groupStart()
@@ -327,7 +327,7 @@ func (n *nccl) put(t *Transfer, stream uintptr) error {
 		if code == ncclSuccess {
 			code = end
 		}
-		return n.lib.failed("an exchange", n.comm, code)
+		return n.lib.failed("an exchange", code)
 	})
 	if err != nil {
 		n.fail(err)
