@@ -30,8 +30,9 @@ type Communicator interface {
 // other means, such as NCCL, would wait for them for ever.
 type Watched interface {
 	Communicator
-	// Failed is closed once no more operations succeed.
+	// Failed is closed once no more operations succeed, and Ended then says why.
 	Failed() <-chan struct{}
+	Ended() error
 }
 
 // CollectivePiece is the number of elements that a collective kernel moves at a time, which bounds its scratch.

@@ -39,6 +39,9 @@ func (s apartStream) Transfer(t *Transfer) error {
 	return s.d.Driver.Submit(func(to Stream) error { return to.Transfer(t) })
 }
 
+func (s apartStream) Beside(_ int, f func(Stream) error) error { return f(s) }
+func (s apartStream) Await(int) error                          { return nil }
+
 func (s apartStream) Mark() (e Event, err error) {
 	err = s.d.Driver.Submit(func(to Stream) error {
 		e, err = to.Mark()

@@ -25,6 +25,9 @@ type card struct {
 	dev    cu.Device
 	ctx    cu.CUContext
 	stream cu.Stream
+	beside cu.Stream  // for what waits for other ranks
+	fork   cu.Event   // where beside takes up from stream
+	joins  []cu.Event // where stream takes up from beside, by number
 	module cu.Module
 	blas   *blas
 
@@ -113,6 +116,12 @@ func (c *card) open(n int) error {
 		return err
 	}
 	if c.stream, err = cu.MakeStream(cu.NonBlocking); err != nil {
+		return err
+	}
+	if c.beside, err = cu.MakeStream(cu.NonBlocking); err != nil {
+		return err
+	}
+	if c.fork, err = cu.MakeEvent(cu.DisableTiming); err != nil {
 		return err
 	}
 	if c.blas, err = newBLAS(); err != nil {
@@ -285,30 +294,56 @@ func (c *card) PrepareMultiply(p *Product) error {
 
 // Submit makes one hand-over of all that f puts on the stream: each takes 5 to 20 µs, as much as a small kernel.
 func (c *card) Submit(f func(Stream) error) error {
-	return c.do(func() error { return f(cardStream{c}) })
+	return c.do(func() error { return f(cardStream{c, c.stream}) })
 }
 
-// cardStream is the card's stream, where its context is current.
-type cardStream struct{ *card }
+// cardStream is a stream of the card, where its context is current.
+type cardStream struct {
+	*card
+	on cu.Stream
+}
 
 func (s cardStream) Launch(x *Call) error {
 	f := s.functions[x.Kernel]
 	if f == nil {
 		return errors.New("the kernel was not prepared")
 	}
-	return launchKernel(f, raw(s.stream), x)
+	return launchKernel(f, raw(s.on), x)
 }
 
-func (s cardStream) Multiply(p *Product) error { return s.blas.multiply(raw(s.stream), p) }
+func (s cardStream) Multiply(p *Product) error { return s.blas.multiply(raw(s.on), p) }
 
-func (s cardStream) Transfer(t *Transfer) error { return t.Put(uintptr(raw(s.stream))) }
+func (s cardStream) Transfer(t *Transfer) error { return t.Put(uintptr(raw(s.on))) }
+
+// Beside uses events, which a capture takes for its own.
+func (s cardStream) Beside(number int, f func(Stream) error) error {
+	for len(s.joins) <= number {
+		e, err := cu.MakeEvent(cu.DisableTiming)
+		if err != nil {
+			return err
+		}
+		s.joins = append(s.joins, e)
+	}
+	if err := s.fork.Record(s.on); err != nil {
+		return err
+	}
+	if err := s.beside.Wait(s.fork, 0); err != nil {
+		return err
+	}
+	if err := f(cardStream{s.card, s.beside}); err != nil {
+		return err
+	}
+	return s.joins[number].Record(s.beside)
+}
+
+func (s cardStream) Await(number int) error { return s.on.Wait(s.joins[number], 0) }
 
 func (s cardStream) Mark() (Event, error) {
 	e, err := cu.MakeEvent(cu.DefaultEvent)
 	if err != nil {
 		return nil, err
 	}
-	return e, e.Record(s.stream)
+	return e, e.Record(s.on)
 }
 
 type cardGraph struct {
@@ -324,7 +359,7 @@ func (c *card) Capture(f func(Stream) error) (Graph, error) {
 		if err := beginCapture(raw(c.stream)); err != nil {
 			return fmt.Errorf("cuda: capturing a graph: %w", err)
 		}
-		failed := f(cardStream{c})
+		failed := f(cardStream{c, c.stream})
 		g.exec, err = endCapture(raw(c.stream), failed == nil)
 		if failed == nil && err != nil {
 			return fmt.Errorf("cuda: capturing a graph: %w", err)
@@ -361,7 +396,11 @@ func (c *card) Close() error {
 		if c.blas == nil {
 			return nil
 		}
-		return errors.Join(c.blas.close(), freePinned(c.room), freePinned(c.slots), c.module.Unload(),
+		var errs []error
+		for _, e := range append(c.joins, c.fork) {
+			errs = append(errs, cu.DestroyEvent(&e))
+		}
+		return errors.Join(errors.Join(errs...), c.blas.close(), c.beside.Destroy(), freePinned(c.room), freePinned(c.slots), c.module.Unload(),
 			c.stream.Destroy(), c.dev.ReleasePrimaryCtx())
 	})
 	close(c.calls)

@@ -78,8 +78,8 @@ func (d *Device) Join(c gpu.Communicator) error {
 	if err := d.leave(); err != nil {
 		return err
 	}
-	d.comm = c
 	if c == nil || c.Size() == 1 {
+		d.comm = c
 		return nil
 	}
 	n, memory, err := joinNCCL(d.driver, c, d.caps.Memory)
@@ -89,7 +89,7 @@ func (d *Device) Join(c gpu.Communicator) error {
 	if err != nil {
 		return fmt.Errorf("cuda: %w", err)
 	}
-	d.nccl, d.caps.Memory = n, memory
+	d.comm, d.nccl, d.caps.Memory = c, n, memory
 	return nil
 }
 
@@ -194,11 +194,12 @@ func (l *loaded) waited(doing string, err error) error {
 	return failed(doing, err)
 }
 
-// Stop ends also what waits for other ranks, which therefore wait in vain: the communicator tells them.
+// Stop ends also what waits for other ranks, and them.
 func (l *loaded) Stop() {
 	l.Stopping.Stop()
 	if l.nccl != nil {
 		l.nccl.fail(gpu.ErrStopped)
+		l.nccl.group.Abort(gpu.ErrStopped)
 	}
 }
 
@@ -308,14 +309,71 @@ func (l *loaded) workOf(i, lo, hi int) work {
 	return nil
 }
 
-// submit puts launches on the stream.
+// submit puts launches on the stream, and beside it those that wait for other ranks: what comes next goes on meanwhile, until it
+// needs them.
 func (l *loaded) submit(s Stream, lo, hi int) error {
+	var beside []int // launches
+	awaited := 0     // of them, the first
+	await := func(n int) error {
+		if n <= awaited {
+			return nil
+		}
+		awaited = n
+		return s.Await(n - 1)
+	}
 	for i := lo; i < hi; i++ {
-		if err := l.each(i, l.workOf(i, lo, hi), s); err != nil {
+		w := l.workOf(i, lo, hi)
+		if len(w) == 0 {
+			continue
+		}
+		var err error
+		if l.collective(i) {
+			err = s.Beside(len(beside), func(s Stream) error { return l.each(i, w, s) })
+			beside = append(beside, i)
+		} else if err = await(l.awaits(i, beside)); err == nil {
+			err = l.each(i, w, s)
+		}
+		if err != nil {
 			return err
 		}
 	}
-	return nil
+	return await(len(beside))
+}
+
+// collective reports whether a launch waits for other ranks.
+func (l *loaded) collective(i int) bool {
+	return l.nccl != nil && slices.ContainsFunc(l.works[i], isTransfer)
+}
+
+// awaits is how many of the launches beside the stream must have ended before the work of launch i, which may be that of its group.
+func (l *loaded) awaits(i int, beside []int) int {
+	list := []int{i}
+	if g := l.fused[i]; g != nil && g.first == i {
+		list = g.launches
+	}
+	n := 0
+	for _, i := range list {
+		lo := l.segment(i)
+		for _, d := range l.program.Launches[i].Deps {
+			if at, ok := slices.BinarySearch(beside, lo+int(d)); ok {
+				n = max(n, at+1)
+			}
+		}
+		if before, _ := slices.BinarySearch(beside, lo); before > 0 { // dependencies across segments are not listed
+			n = max(n, before)
+		}
+	}
+	return n
+}
+
+// segment is where the segment of a launch begins.
+func (l *loaded) segment(i int) int {
+	for _, s := range l.program.Segments {
+		if s.Lo <= i && i < s.Hi {
+			return s.Lo
+		}
+	}
+	return i
 }
 
 // taker takes the pieces of work: a stream, or what prepares them for it.

@@ -17,9 +17,10 @@ import (
 
 // recorder is a driver that runs nothing and notes what it was given.
 type recorder struct {
-	calls                                           []*Call
-	products                                        []*Product
-	captures, submits, replays, prepared, transfers int
+	calls                                []*Call
+	products                             []*Product
+	captures, submits, replays, prepared int
+	transfers, beside, awaits            int
 }
 
 type nothing struct{}
@@ -42,7 +43,12 @@ func (r *recorder) Submit(f func(Stream) error) error { r.submits++; return f(r)
 func (r *recorder) Launch(c *Call) error              { r.calls = append(r.calls, c); return nil }
 func (r *recorder) Multiply(p *Product) error         { r.products = append(r.products, p); return nil }
 func (r *recorder) Transfer(*Transfer) error          { r.transfers++; return nil }
-func (r *recorder) Mark() (Event, error)              { return nil, nil }
+func (r *recorder) Beside(_ int, f func(Stream) error) error {
+	r.beside++
+	return f(r)
+}
+func (r *recorder) Await(int) error      { r.awaits++; return nil }
+func (r *recorder) Mark() (Event, error) { return nil, nil }
 func (r *recorder) Capture(f func(Stream) error) (Graph, error) {
 	r.captures++
 	return nothing{}, f(r)
@@ -363,3 +369,38 @@ func TestGridsFit(t *testing.T) {
 		}
 	}
 }
+
+// What waits for ranks runs beside the stream, in order, and is waited for once it is needed.
+func TestUpdatesAwaitRanks(t *testing.T) {
+	r, d := device(t)
+	d.comm, d.nccl = alone{}, &nccl{}
+	x := func(i int) gpu.Operand { return gpu.Operand{Offset: int64(i) << 14, Type: f32(1000)} }
+	sum := func(i int, deps ...int32) gpu.Launch {
+		return gpu.Launch{Kernel: "all_reduce", Attrs: gpu.Attrs{Ranks: 2}, In: []gpu.Operand{x(i)}, Out: []gpu.Operand{x(i)},
+			Scratch: gpu.Operand{Offset: 3 << 14, Type: f32(1 << 11)}, Deps: deps}
+	}
+	scale := func(i int, deps ...int32) gpu.Launch {
+		return gpu.Launch{Kernel: "scale", Attrs: gpu.Attrs{Alpha: 2}, In: []gpu.Operand{x(i)}, Out: []gpu.Operand{x(i)}, Deps: deps}
+	}
+	l, err := d.Load(&gpu.Program{ArenaBytes: 1 << 16, Launches: []gpu.Launch{sum(0), scale(1), sum(1, 0, 1), scale(2), scale(1, 1, 2), scale(2, 3)},
+		Segments: []gpu.Segment{{Name: "all", Hi: 6}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ lo, hi, beside, awaits int }{{0, 6, 2, 1}, {0, 4, 2, 1}, {1, 2, 0, 0}, {3, 6, 0, 0}} {
+		r.beside, r.awaits = 0, 0
+		if err := l.Run(c.lo, c.hi, false); err != nil || r.beside != c.beside || r.awaits != c.awaits {
+			t.Errorf("launches %d to %d: %d beside, %d waits: %v", c.lo, c.hi, r.beside, r.awaits, err)
+		}
+	}
+	r.beside, r.awaits = 0, 0
+	if err := l.Run(0, 6, true); err != nil || r.beside != 0 || r.transfers == 0 {
+		t.Errorf("timed, %d of %d transfers ran beside: %v", r.beside, r.transfers, err)
+	}
+}
+
+// alone is rank 0 of two.
+type alone struct{ gpu.Communicator }
+
+func (alone) Rank() int { return 0 }
+func (alone) Size() int { return 2 }

@@ -45,6 +45,11 @@ type Stream interface {
 	Launch(*Call) error
 	Multiply(*Product) error
 	Transfer(*Transfer) error
+	// Beside runs what f puts on the stream beside what comes next: after all that is on the stream, and in order with all
+	// else beside it. Its number counts from 0 in each Submit and Capture. What comes after an Await of a number waits for it;
+	// a Capture ends with a wait for the last.
+	Beside(number int, f func(Stream) error) error
+	Await(number int) error
 	// Mark puts an event on the stream; a capture refuses it.
 	Mark() (Event, error)
 }
@@ -104,8 +109,9 @@ type Product struct {
 // ranks in order; or the bytes of one rank go to all.
 type Transfer struct {
 	Send, Recv []RankSpan
-	Broadcast  Span // of zero bytes for none
-	Root       int  // whose they are
+	Broadcast  Span    // where they arrive, on the root too; of zero bytes for none
+	Root       int     // whose they are
+	From       Pointer // where they lie on the root
 	Spans      []Span
 	nccl       *nccl
 }

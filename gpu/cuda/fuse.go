@@ -8,7 +8,8 @@ import (
 
 // group is the work of launches that are done together, in place of the first of them.
 type group struct {
-	first, last int // launches
+	launches    []int
+	first, last int // of them
 	work        work
 }
 
@@ -108,7 +109,7 @@ func (b *binder) group(p *gpu.Program, list []int, all map[int]*group) {
 	if len(list) < 2 {
 		return
 	}
-	g := &group{first: list[0], last: list[len(list)-1]}
+	g := &group{launches: list, first: list[0], last: list[len(list)-1]}
 	var launches []*gpu.Launch
 	for _, i := range list {
 		all[i] = g

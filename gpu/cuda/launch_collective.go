@@ -111,14 +111,11 @@ func bindReduce(b *binder, x *gpu.Launch) (w work) {
 	return w
 }
 
-// bindBcast gives all the operand of the root.
-func bindBcast(b *binder, x *gpu.Launch) (w work) {
-	in, out, root := x.In[0], x.Out[0], x.Attrs.Root
-	if b.rank == root {
-		w = b.copyOf(out, in)
-	}
+// bindBcast gives all the operand of the root, which is of any type.
+func bindBcast(b *binder, x *gpu.Launch) work {
+	in, out := x.In[0], x.Out[0]
 	if x.Attrs.Ranks == 1 {
-		return w
+		return b.copyOf(out, in)
 	}
-	return append(w, b.transfer(Transfer{Root: root, Broadcast: Span{b.at(out), out.Type.Bytes()}})...)
+	return b.transfer(Transfer{Root: x.Attrs.Root, From: b.at(in), Broadcast: Span{b.at(out), out.Type.Bytes()}})
 }

@@ -80,13 +80,13 @@ func (l *ncclLibrary) check() error {
 	return nil
 }
 
-// failed is the error of a code.
-func (l *ncclLibrary) failed(doing string, comm uintptr, code int32) error {
+// failed is the error of a code. The text of the last error is not that of a communicator, which may be freed by now.
+func (l *ncclLibrary) failed(doing string, code int32) error {
 	if code == ncclSuccess {
 		return nil
 	}
 	err := fmt.Errorf("%v: %s: %s (error %d)", l, doing, l.errorString(code), code)
-	if why := l.lastError(comm); why != "" {
+	if why := l.lastError(0); why != "" {
 		err = fmt.Errorf("%w: %s", err, why)
 	}
 	return err
@@ -97,6 +97,7 @@ func (l *ncclLibrary) failed(doing string, comm uintptr, code int32) error {
 type nccl struct {
 	lib        *ncclLibrary
 	comm       uintptr
+	group      gpu.Communicator // by which the ranks met
 	rank, size int
 	closing    chan struct{} // closed when the watch is to end
 	watched    sync.WaitGroup
@@ -147,7 +148,7 @@ func joinNCCL(driver Driver, c gpu.Communicator, memory int64) (*nccl, int64, er
 		}
 		memory = min(memory, int64(binary.LittleEndian.Uint64(b[5:])))
 	}
-	n := &nccl{lib: lib, rank: c.Rank(), size: c.Size(), closing: make(chan struct{})}
+	n := &nccl{lib: lib, group: c, rank: c.Rank(), size: c.Size(), closing: make(chan struct{})}
 	return n, memory, n.join(driver, c)
 }
 
@@ -158,7 +159,7 @@ func (n *nccl) join(driver Driver, c gpu.Communicator) error {
 	ok := make([]byte, 1+len(id.internal))
 	var failed error
 	if n.rank == 0 {
-		failed = n.lib.failed("making an id", 0, n.lib.getUniqueID(&id))
+		failed = n.lib.failed("making an id", n.lib.getUniqueID(&id))
 		if failed == nil {
 			ok[0] = 1
 			copy(ok[1:], id.internal[:])
@@ -175,10 +176,10 @@ func (n *nccl) join(driver Driver, c gpu.Communicator) error {
 	go func() {
 		joined <- driver.Submit(func(Stream) error {
 			code := n.lib.initRank(&n.comm, int32(n.size), id, int32(n.rank))
-			return n.lib.failed(fmt.Sprintf("joining %d cards", n.size), 0, code)
+			return n.lib.failed(fmt.Sprintf("joining %d cards", n.size), code)
 		})
 	}()
-	gone := failedOf(c)
+	gone, why := failedOf(c)
 	select {
 	case err := <-joined:
 		if err != nil {
@@ -186,25 +187,25 @@ func (n *nccl) join(driver Driver, c gpu.Communicator) error {
 				"NCCL's CUDA; NCCL_DEBUG=WARN tells more", err)
 		}
 	case <-gone:
-		return errAbandoned
+		return fmt.Errorf("%w: %w", errAbandoned, why())
 	}
-	n.watched.Go(func() { n.watch(gone) })
+	n.watched.Go(func() { n.watch(gone, why) })
 	return nil
 }
 
 // errAbandoned says that a call of NCCL was left behind on the driver's thread.
-var errAbandoned = errors.New("another rank ended while NCCL was joining the cards")
+var errAbandoned = errors.New("NCCL waits for ranks that do not come")
 
-// failedOf is closed when a communicator notices that ranks are gone; it is nil where it does not notice.
-func failedOf(c gpu.Communicator) <-chan struct{} {
+// failedOf is closed when a communicator notices that ranks are gone, and says why; it is nil where it does not notice.
+func failedOf(c gpu.Communicator) (gone <-chan struct{}, why func() error) {
 	if w, ok := c.(gpu.Watched); ok {
-		return w.Failed()
+		return w.Failed(), w.Ended
 	}
-	return nil
+	return nil, nil
 }
 
 // watch ends NCCL's work when it has an error of its own, or other ranks are gone.
-func (n *nccl) watch(gone <-chan struct{}) {
+func (n *nccl) watch(gone <-chan struct{}, why func() error) {
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
 	for {
@@ -212,14 +213,14 @@ func (n *nccl) watch(gone <-chan struct{}) {
 		case <-n.closing:
 			return
 		case <-gone:
-			n.fail(errors.New("another rank ended, or the connection to it was lost"))
+			n.fail(why())
 			return
 		case <-tick.C:
 		}
 		var async int32
-		err := n.use(func() error { return n.lib.failed("asking for errors", n.comm, n.lib.asyncError(n.comm, &async)) })
+		err := n.use(func() error { return n.lib.failed("asking for errors", n.lib.asyncError(n.comm, &async)) })
 		if err == nil && async != ncclInProgress {
-			err = n.lib.failed("moving data between cards", n.comm, async)
+			err = n.lib.failed("moving data between cards", async)
 		}
 		if err != nil {
 			n.fail(err)
@@ -287,7 +288,7 @@ func (n *nccl) close(driver Driver) error {
 	ended := make(chan error, 1)
 	go func() {
 		ended <- driver.Submit(func(Stream) error {
-			err := n.use(func() error { return n.lib.failed("ending", n.comm, n.lib.destroy(n.comm)) })
+			err := n.use(func() error { return n.lib.failed("ending", n.lib.destroy(n.comm)) })
 			if n.failed() != nil {
 				return nil // it was aborted, and that was told
 			}
@@ -307,9 +308,9 @@ func (n *nccl) put(t *Transfer, stream uintptr) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	err := n.use(func() error {
-		if b := t.Broadcast; b.Bytes > 0 {
-			return n.lib.failed("a broadcast", n.comm,
-				n.lib.broadcast(b.At, b.At, uintptr(b.Bytes), ncclUint8, int32(t.Root), n.comm, stream))
+		if to := t.Broadcast; to.Bytes > 0 {
+			return n.lib.failed("a broadcast",
+				n.lib.broadcast(t.From, to.At, uintptr(to.Bytes), ncclUint8, int32(t.Root), n.comm, stream))
 		}
 		code := n.lib.groupStart()
 		for _, p := range t.Send {
@@ -326,7 +327,7 @@ func (n *nccl) put(t *Transfer, stream uintptr) error {
 		if code == ncclSuccess {
 			code = end
 		}
-		return n.lib.failed("an exchange", n.comm, code)
+		return n.lib.failed("an exchange", code)
 	})
 	if err != nil {
 		n.fail(err)

@@ -5,6 +5,7 @@ package cuda
 import (
 	"context"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"slices"
@@ -16,14 +17,15 @@ import (
 
 	"gorgonia.org/cu"
 
-	"stepflow/gpu"
 	"stepflow/gpu/gputest"
+	"stepflow/gpu/group"
 )
 
 // Alone, a card needs no NCCL.
 func TestCardRankAlone(t *testing.T) {
 	t.Setenv("STEPFLOW_NCCL_LIBRARY", "/nowhere/libnccl.so.2")
-	gputest.RunRank(t, gputest.Ranks(1)[0], oneCard(t))
+	open := oneCard(t)
+	t.Run("1 rank", func(t *testing.T) { gputest.RunRank(t, gputest.Ranks(1)[0], open) })
 }
 
 // The collectives of up to four processes, each with a card of its own, or with an emulated one.
@@ -49,12 +51,17 @@ func TestCardRanks(t *testing.T) {
 func processes(t *testing.T, ranks int) {
 	ctx, stop := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer stop()
-	dir := t.TempDir()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := l.Addr().String()
+	l.Close()
 	var wg sync.WaitGroup
 	for r := range ranks {
 		wg.Go(func() {
 			c := exec.CommandContext(ctx, os.Args[0], "-test.v", "-test.run", "^TestCardRankOfProcesses$")
-			c.Env = append(os.Environ(), "TEST_FOLDER="+dir, fmt.Sprint("TEST_RANK=", r), fmt.Sprint("TEST_RANKS=", ranks))
+			c.Env = append(os.Environ(), "TEST_ADDRESS="+address, fmt.Sprint("TEST_RANK=", r), fmt.Sprint("TEST_RANKS=", ranks))
 			if out, err := c.CombinedOutput(); err != nil {
 				t.Errorf("rank %d of %d: %v: %s", r, ranks, err, out)
 			}
@@ -70,23 +77,11 @@ func TestCardRankOfProcesses(t *testing.T) {
 		t.Skip("it is run by TestCardRanks")
 	}
 	size, _ := strconv.Atoi(os.Getenv("TEST_RANKS"))
-	c, err := gputest.Folder(os.Getenv("TEST_FOLDER"), rank, size)
+	g, err := group.Open(t.Context(), group.World{Rank: rank, Size: size, Launcher: "the test", Address: os.Getenv("TEST_ADDRESS"), Key: "key"},
+		group.Options{Timeout: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}
-	gputest.RunRank(t, c, func() gpu.Device {
-		n, err := cu.NumDevices()
-		if err != nil {
-			t.Fatal(err)
-		}
-		driver, err := OpenCard(min(rank, n-1))
-		if err != nil {
-			t.Fatal(err)
-		}
-		d, err := Open(driver)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return d
-	})
+	defer g.Close()
+	gputest.RunRank(t, g, oneCardOf(t, rank))
 }

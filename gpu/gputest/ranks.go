@@ -115,4 +115,10 @@ func (m *member) Abort(err error) {
 // Failed is closed after an error of any rank.
 func (m *member) Failed() <-chan struct{} { return m.failed }
 
+func (m *member) Ended() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.err
+}
+
 func (m *member) Close() error { return nil }

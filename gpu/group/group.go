@@ -26,12 +26,13 @@ type Group struct {
 	comm  gpu.Communicator
 	watch *watch // nil for none
 
-	mu   sync.Mutex
-	over error // why the ranks cannot go on together
-	mine bool  // because of this one
+	mu     sync.Mutex
+	over   error         // why the ranks cannot go on together
+	failed chan struct{} // closed with it
+	mine   bool          // because of this one
 }
 
-var _ gpu.Communicator = (*Group)(nil)
+var _ gpu.Watched = (*Group)(nil)
 
 // Member is a rank as others know it.
 type Member struct {
@@ -60,7 +61,7 @@ const meeting = 5 * time.Minute
 
 // Open joins the other ranks of a world, and returns when all have come.
 func Open(ctx context.Context, w World, o Options) (g *Group, err error) {
-	g = &Group{World: w}
+	g = &Group{World: w, failed: make(chan struct{})}
 	if w.MPI {
 		g.comm, err = o.MPI()
 	} else {
@@ -182,6 +183,9 @@ func (g *Group) Ended() error {
 	return g.over
 }
 
+// Failed is closed when the ranks cannot go on together.
+func (g *Group) Failed() <-chan struct{} { return g.failed }
+
 // Lost is Ended where that is because of another rank.
 func (g *Group) Lost() error {
 	if g == nil {
@@ -203,6 +207,7 @@ func (g *Group) end(err error, mine bool) bool {
 		return false
 	}
 	g.over, g.mine = err, mine
+	close(g.failed)
 	return true
 }
 

@@ -40,14 +40,19 @@ type Driver struct {
 
 	Launches, Replays int // counted
 
-	taken    map[cuda.Pointer]block
-	recorded *graph // while capturing
-	lost     error
+	taken     map[cuda.Pointer]block
+	recorded  *graph // what is put on the stream goes here while it is set
+	capturing bool
+	lost      error
 
 	kernels  map[string]readiness
 	products map[cuda.ProductKey]readiness
 
 	connected map[string]bool // ranks that a transfer has connected, each way
+
+	// Work beside the stream, in the Submit or Capture under way: how many pieces there are, are awaited, and ran late.
+	besides, awaited, ran int
+	late                  [][]any
 }
 
 // readiness is how far a kernel or a kind of product is: a first launch loads its code, which a capture may refuse.
@@ -83,7 +88,7 @@ func (*graph) Close() error { return nil }
 // forbidden is the error of what a card refuses during a capture (CUDA C++ Programming Guide, stream capture); nil
 // outside one.
 func (d *Driver) forbidden(what string) error {
-	if d.recorded == nil {
+	if !d.capturing {
 		return nil
 	}
 	return fmt.Errorf("%s during a capture: operation not permitted when stream is capturing", what)
@@ -358,7 +363,53 @@ func (d *Driver) Submit(f func(cuda.Stream) error) error {
 	if err := d.forbidden("other work"); err != nil {
 		return err
 	}
-	return f(d)
+	return d.ended(f(d))
+}
+
+// Beside runs work at once, or in any order but the ascending one as late as it may be: when it is waited for. So a wait that is
+// missing shows.
+func (d *Driver) Beside(number int, f func(cuda.Stream) error) error {
+	if number != d.besides {
+		return fmt.Errorf("number %d beside, after %d", number, d.besides)
+	}
+	d.besides++
+	if d.Order == Ascending {
+		return f(d)
+	}
+	recorded := d.recorded
+	d.recorded = &graph{}
+	defer func() { d.recorded = recorded }()
+	err := f(d)
+	d.late = append(d.late, d.recorded.work)
+	return err
+}
+
+// Await runs what is beside, up to a number.
+func (d *Driver) Await(number int) error {
+	if number >= d.besides {
+		return fmt.Errorf("a wait for number %d of %d beside", number, d.besides)
+	}
+	d.awaited = max(d.awaited, number+1)
+	for ; d.Order != Ascending && d.ran <= number; d.ran++ {
+		work := d.late[d.ran]
+		if d.recorded != nil {
+			d.recorded.work = append(d.recorded.work, work...)
+			continue
+		}
+		if err := d.runs(work); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ended reports work beside that nothing waits for, which a capture refuses, where there was no other error.
+func (d *Driver) ended(err error) error {
+	if err == nil && d.awaited < d.besides {
+		err = errors.New("nothing waits for the work beside: unjoined work")
+	}
+	d.besides, d.awaited, d.ran, d.late = 0, 0, 0, nil
+	return err
 }
 
 // Capture records calls instead of running them.
@@ -367,9 +418,9 @@ func (d *Driver) Capture(f func(cuda.Stream) error) (cuda.Graph, error) {
 		return nil, err
 	}
 	g := &graph{}
-	d.recorded = g
-	err := f(d)
-	d.recorded = nil
+	d.recorded, d.capturing = g, true
+	err := d.ended(f(d))
+	d.recorded, d.capturing = nil, false
 	return g, err
 }
 
@@ -378,7 +429,11 @@ func (d *Driver) Replay(g cuda.Graph) error {
 		return err
 	}
 	d.Replays++
-	for _, s := range g.(*graph).work {
+	return d.runs(g.(*graph).work)
+}
+
+func (d *Driver) runs(work []any) error {
+	for _, s := range work {
 		var err error
 		switch s := s.(type) {
 		case *cuda.Call:

@@ -43,6 +43,8 @@ func (*recorder) Mark() (cuda.Event, error)                                 { re
 func (r *recorder) Submit(f func(cuda.Stream) error) error                  { return f(r) }
 func (r *recorder) Launch(c *cuda.Call) error                               { r.calls = append(r.calls, c); return nil }
 func (r *recorder) Transfer(*cuda.Transfer) error                           { return nil }
+func (r *recorder) Beside(_ int, f func(cuda.Stream) error) error           { return f(r) }
+func (r *recorder) Await(int) error                                         { return nil }
 func (r *recorder) Multiply(p *cuda.Product) error                          { r.products = append(r.products, p); return nil }
 
 // recording is a loaded program whose driver keeps what it is given.

@@ -24,6 +24,8 @@ enum {
   LAUNCH_FAILED = 719,
   CAPTURE_UNSUPPORTED = 900,
   CAPTURE_INVALIDATED = 901,
+  CAPTURE_UNJOINED = 904,
+  CAPTURE_ISOLATION = 905,
   CAPTURE_IMPLICIT = 906
 };
 
@@ -57,17 +59,25 @@ static int refused(int code = CAPTURE_UNSUPPORTED) {
 #define REFUSED_IN_CAPTURE \
   if (int e = refused()) return e
 
-// The one stream there is. The legacy stream would wait for all others, and a capture refuses it.
-static void *const the_stream = (void *)1;
+// Streams run what they are given at once. One is captured by itself, others from where they wait for an event of the capture on,
+// which must end with a wait for all that they did. The legacy stream would wait for all others, and a capture refuses it.
+struct Stream {
+  bool joined = false;        // to the capture that is under way
+  int done = 0, awaited = 0;  // of the capture: pieces of work, and how many of them the captured stream waits for
+};
+static std::set<Stream *> streams;
+static Stream *captured;
 static int other_stream(void *s) {
-  if (s == the_stream) return OK;
+  if (streams.count((Stream *)s)) return OK;
   if (int e = refused(CAPTURE_IMPLICIT)) return e;
   return INVALID_HANDLE;
 }
 
 static int submit(std::function<int()> f, void *stream) {
   if (int e = other_stream(stream)) return e;
-  if (!capturing) return f();
+  Stream *on = (Stream *)stream;
+  if (!capturing || !(on == captured || on->joined)) return f();
+  on->done++;
   capturing->push_back(f);
   return OK;
 }
@@ -145,10 +155,13 @@ API int cuMemcpyDtoHAsync_v2(void *to, uint64_t from, size_t n, void *stream) {
   if (!inside(pinned, (uint64_t)to, n)) REFUSED_IN_CAPTURE;
   return submit([=] { return memcpy(to, (void *)from, n), OK; }, stream);
 }
-API int cuStreamCreate(void **s, unsigned) { return *s = the_stream, OK; }
-API int cuStreamDestroy_v2(void *) {
+API int cuStreamCreate(void **s, unsigned) {
+  Stream *made = new Stream;
+  return streams.insert(made), *s = made, OK;
+}
+API int cuStreamDestroy_v2(void *s) {
   REFUSED_IN_CAPTURE;
-  return OK;
+  return streams.erase((Stream *)s) ? OK : INVALID_HANDLE;
 }
 API int cuStreamSynchronize(void *stream) {
   REFUSED_IN_CAPTURE;
@@ -200,12 +213,33 @@ API int cuLaunchKernel(void *f, unsigned gx, unsigned gy, unsigned gz, unsigned 
 }
 
 static double now() { return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
-API int cuEventCreate(void **e, unsigned) { return *e = new double(0), OK; }
-API int cuEventDestroy_v2(void *e) { return delete (double *)e, OK; }
-API int cuEventRecord(void *e, void *stream) {
-  REFUSED_IN_CAPTURE;
+struct Event {
+  double at;
+  bool timing;
+  Stream *of;    // where it was recorded in a capture
+  Graph *during; // which capture; null outside one
+  int after;     // pieces of work of its stream
+};
+API int cuEventCreate(void **e, unsigned flags) { return *e = new Event{0, !(flags & 2), nullptr, nullptr, 0}, OK; }
+API int cuEventDestroy_v2(void *e) { return delete (Event *)e, OK; }
+API int cuEventRecord(void *event, void *stream) {
+  Event *e = (Event *)event;
+  Stream *on = (Stream *)stream;
+  if (e->timing) REFUSED_IN_CAPTURE;
   if (int code = other_stream(stream)) return code;
-  return *(double *)e = now(), OK;
+  bool in = capturing && (on == captured || on->joined);
+  return e->at = now(), e->of = on, e->during = in ? capturing : nullptr, e->after = on->done, OK;
+}
+API int cuStreamWaitEvent(void *stream, void *event, unsigned) {
+  Event *e = (Event *)event;
+  Stream *on = (Stream *)stream;
+  if (int code = other_stream(stream)) return code;
+  if (!capturing) return OK; // all was done at once
+  bool in = on == captured || on->joined;
+  if (!e->during || e->during != capturing) return in ? refused(CAPTURE_ISOLATION) : OK;
+  if (on == captured) e->of->awaited = e->after > e->of->awaited ? e->after : e->of->awaited;
+  else on->joined = true;
+  return OK;
 }
 API int cuEventSynchronize(void *) {
   REFUSED_IN_CAPTURE;
@@ -213,18 +247,22 @@ API int cuEventSynchronize(void *) {
 }
 API int cuEventElapsedTime(float *ms, void *a, void *b) {
   REFUSED_IN_CAPTURE;
-  return *ms = (float)(*(double *)b - *(double *)a), OK;
+  return *ms = (float)(((Event *)b)->at - ((Event *)a)->at), OK;
 }
 
 API int cuStreamBeginCapture_v2(void *stream, int mode) {
-  if (capturing || mode != 2 || stream != the_stream) return INVALID;
-  return spoiled = false, capturing = new Graph, OK;
+  if (capturing || mode != 2 || other_stream(stream)) return INVALID;
+  for (Stream *s : streams) *s = Stream{};
+  return captured = (Stream *)stream, spoiled = false, capturing = new Graph, OK;
 }
 API int cuStreamEndCapture(void *, void **g) {
   if (!capturing) return INVALID;
-  *g = spoiled ? nullptr : capturing;
-  if (spoiled) delete capturing;
-  return capturing = nullptr, spoiled ? CAPTURE_INVALIDATED : OK;
+  int code = spoiled ? CAPTURE_INVALIDATED : OK;
+  for (Stream *s : streams)
+    if (s != captured && s->done > s->awaited) code = CAPTURE_UNJOINED;
+  *g = code ? nullptr : capturing;
+  if (code) delete capturing;
+  return capturing = nullptr, captured = nullptr, code;
 }
 API int cuGraphInstantiateWithFlags(void **exec, void *g, unsigned long long) {
   REFUSED_IN_CAPTURE;

@@ -87,8 +87,15 @@ struct Part {
   Head head = {};
 };
 
+struct Copy {
+  void *to;
+  const void *from;
+  size_t bytes;
+};
+
 struct Group {
   std::vector<Part> parts;
+  std::vector<Copy> copies; // of what the root of a broadcast has elsewhere
   bool captured = false;
 };
 
@@ -129,6 +136,7 @@ static int run(void *data) {
   Group *g = (Group *)data;
   std::vector<Part> parts = g->parts; // a graph runs it again
   for (Part &p : parts) p.head = Head{p.bytes, p.root, g->captured};
+  for (Copy &c : g->copies) memcpy(c.to, c.from, c.bytes);
   size_t done = 0;
   for (double since = now(); done < parts.size();) {
     bool moved = false, busy[2][MOST] = {};
@@ -266,7 +274,7 @@ API int ncclBroadcast(const void *from, void *to, size_t n, int type, int root, 
   else
     for (int r = 0; r < c->ranks && !code; r++)
       if (r != root) code = add(c, true, from, n, type, r, root, stream);
-  if (!code && c->rank == root && from != to) code = fail(ARGUMENT, "a broadcast that is not in place");
+  if (c->rank == root && from != to) open_group->copies.push_back(Copy{to, from, n});
   int end = ncclGroupEnd();
   return code ? code : end;
 }
