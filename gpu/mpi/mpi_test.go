@@ -91,6 +91,14 @@ func TestRanks(t *testing.T) {
 	sleeps(t, c)
 	exchanges(t, c)
 	broadcasts(t, c)
+	send, recv, whole := [][]byte{{1}, {2}, {3}, {4}}, [][]byte{{0}, {0}, {0}, {0}}, make([]byte, 1<<16)
+	if n := testing.AllocsPerRun(10, func() {
+		if err := errors.Join(c.Exchange(send[:c.Size()], recv[:c.Size()]), c.Broadcast(0, whole)); err != nil {
+			t.Fatal(err)
+		}
+	}); n != 0 {
+		t.Errorf("rank %d: an exchange and a broadcast allocate %v times", c.Rank(), n)
+	}
 	gputest.RunRank(t, c, func() gpu.Device {
 		d, err := cpu.Open(1, "")
 		if err != nil {
