@@ -8,8 +8,9 @@ import (
 	"unsafe"
 )
 
-// most is the bytes that one message carries at most: counts are of type int. Longer buffers are sent in pieces.
-var most = 1 << 30
+// most is the bytes that one message carries at most. Longer buffers are sent in pieces: counts are of type int, and pieces
+// that have come tell that others are under way.
+var most = 2 << 20
 
 // Tags of messages.
 const (
@@ -27,6 +28,9 @@ type comm struct {
 	// mu is held for each call of the library, which is started for calls of one thread at a time.
 	mu  sync.Mutex
 	err error // after which no operation succeeds
+
+	args    [8]uintptr // of the call under way
+	answers [2]int32   // to it
 
 	// Of the operation under way. They are kept, so that an operation allocates nothing.
 	requests  []uint64 // the library's handles, of 4 or 8 bytes, close together
@@ -95,32 +99,61 @@ func (c *comm) Exchange(send, recv [][]byte) error {
 	return err
 }
 
-// Broadcast is the library's, after one of how much is coming, for which ranks wait that are early.
+// Broadcast first tells how much is coming, for which ranks wait that are early. Few bytes are broadcast by the library. Many are
+// shared out among the others, who then give their parts to each other: the root sends each byte once, and libraries do not do
+// better without blocking.
 func (c *comm) Broadcast(root int, b []byte) error {
 	if c.size == 1 {
 		return c.failed()
 	}
-	length := &c.length
-	*length = uint64(len(b))
-	if err := c.broadcast(root, bytesOf(length), arrival); err != nil {
+	c.length = uint64(len(b))
+	if err := c.broadcastWhole(root, bytesOf(&c.length), arrival); err != nil {
 		return err
 	}
-	if *length != uint64(len(b)) {
-		return c.fail(fmt.Errorf("rank %d broadcasts %d bytes, and rank %d expects %d: the ranks do not run the same program", root, *length,
+	if c.length != uint64(len(b)) {
+		return c.fail(fmt.Errorf("rank %d broadcasts %d bytes, and rank %d expects %d: the ranks do not run the same program", root, c.length,
 			c.rank, len(b)))
 	}
 	c.whole = b
-	err := c.broadcast(root, b, transfer)
-	c.whole = nil
-	return err
+	defer func() { c.whole = nil }()
+	if len(b) < few {
+		return c.broadcastWhole(root, b, transfer)
+	}
+	part := func(r int) []byte { // of the others, counted from the one after the root
+		i, n := (r-root+c.size)%c.size-1, c.size-1
+		return b[len(b)*i/n : len(b)*(i+1)/n]
+	}
+	err := c.each(transfer, func(r int) error {
+		switch root {
+		case c.rank:
+			return c.post("MPI_Isend", c.isend, part(r), r, tagBytes)
+		case r:
+			return c.post("MPI_Irecv", c.irecv, part(c.rank), r, tagBytes)
+		}
+		return nil
+	})
+	if err != nil || c.rank == root {
+		return err
+	}
+	return c.each(transfer, func(r int) error {
+		if r == root {
+			return nil
+		}
+		if err := c.post("MPI_Irecv", c.irecv, part(r), r, tagBytes); err != nil {
+			return err
+		}
+		return c.post("MPI_Isend", c.isend, part(c.rank), r, tagBytes)
+	})
 }
 
-func (c *comm) broadcast(root int, b []byte, w pace) error {
+// few is the bytes below which the library broadcasts.
+const few = 32 << 10
+
+// broadcastWhole has the library broadcast.
+func (c *comm) broadcastWhole(root int, b []byte, w pace) error {
 	c.mu.Lock()
-	for len(b) > 0 && c.err == nil {
-		n := min(len(b), most)
-		c.err = c.check("MPI_Ibcast", c.call(c.ibcast, address(b), uintptr(n), c.bytes, uintptr(root), c.world, c.request()))
-		b = b[n:]
+	if len(b) > 0 && c.err == nil {
+		c.err = c.check("MPI_Ibcast", c.call(c.ibcast, address(b), uintptr(len(b)), c.bytes, uintptr(root), c.world, c.request()))
 	}
 	c.mu.Unlock()
 	return c.complete(w)
@@ -177,11 +210,10 @@ func (c *comm) complete(w pace) error {
 	for left := c.pending; ; {
 		c.mu.Lock()
 		if c.err == nil && left > 0 {
-			var done int32
 			c.err = c.check("MPI_Testsome", c.call(c.testsome, uintptr(c.pending), uintptr(unsafe.Pointer(&c.requests[0])),
-				uintptr(unsafe.Pointer(&done)), uintptr(unsafe.Pointer(&c.indices[0])), c.noStatus))
-			if done > 0 {
-				left -= int(done)
+				c.answer(0), uintptr(unsafe.Pointer(&c.indices[0])), c.noStatus))
+			if done := int(c.answers[0]); c.err == nil && done > 0 {
+				left -= done
 				since = time.Now()
 			}
 		}

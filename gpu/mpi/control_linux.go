@@ -12,6 +12,7 @@ import (
 type control struct {
 	in, out [controlBytes]byte
 	hearing [1]uint64 // the request that receives it
+	telling []uint64  // the requests that send it
 	told    bool      // the others know of the error
 }
 
@@ -28,9 +29,8 @@ func (c *comm) listen() error {
 
 // hear takes in what has come. The lock is held.
 func (c *comm) hear() {
-	var come int32
-	c.err = c.check("MPI_Test", c.call(c.test, uintptr(unsafe.Pointer(&c.hearing[0])), uintptr(unsafe.Pointer(&come)), c.noStatus))
-	if c.err == nil && come != 0 {
+	c.err = c.check("MPI_Test", c.call(c.test, uintptr(unsafe.Pointer(&c.hearing[0])), c.answer(0), c.noStatus))
+	if c.err == nil && c.answers[0] != 0 {
 		from, n := le.Uint32(c.in[:]), int(le.Uint16(c.in[4:]))
 		c.err, c.told = fmt.Errorf("rank %d ended: %s", from, c.in[6:6+min(n, controlBytes-6)]), true
 	}
@@ -48,16 +48,15 @@ func (c *comm) tellAll(err error) {
 	c.told = true
 	le.PutUint32(c.out[:], uint32(c.rank))
 	le.PutUint16(c.out[4:], uint16(copy(c.out[6:], err.Error())))
-	requests := make([]uint64, c.size)
-	for r := range requests {
+	c.telling = make([]uint64, c.size)
+	for r := range c.telling {
 		if r != c.rank && c.call(c.isend, address(c.out[:]), controlBytes, c.bytes, uintptr(r), tagControl, c.world,
-			uintptr(unsafe.Pointer(&requests[r]))) != 0 {
+			uintptr(unsafe.Pointer(&c.telling[r]))) != 0 {
 			return
 		}
 	}
 	for r, end := 0, time.Now().Add(patience/10); r < c.size && time.Now().Before(end); {
-		var gone int32
-		if r == c.rank || c.call(c.test, uintptr(unsafe.Pointer(&requests[r])), uintptr(unsafe.Pointer(&gone)), c.noStatus) != 0 || gone != 0 {
+		if r == c.rank || c.call(c.test, uintptr(unsafe.Pointer(&c.telling[r])), c.answer(0), c.noStatus) != 0 || c.answers[0] != 0 {
 			r++
 		} else {
 			time.Sleep(arrival.least)

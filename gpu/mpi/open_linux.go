@@ -49,30 +49,30 @@ func Open() (gpu.Communicator, error) {
 
 // start starts MPI, on the calling thread.
 func (c *comm) start() error {
-	var provided int32
-	if err := c.check("MPI_Init_thread", c.call(c.initThread, 0, 0, uintptr(c.serialized), uintptr(unsafe.Pointer(&provided)))); err != nil {
+	if err := c.check("MPI_Init_thread", c.call(c.initThread, 0, 0, uintptr(c.serialized), c.answer(0))); err != nil {
 		return err
 	}
-	if provided < c.serialized {
+	if c.answers[0] < c.serialized {
 		return errors.New("the library was built without support of threads (MPI_THREAD_SERIALIZED)")
 	}
-	var rank, size int32
 	err := errors.Join(
 		c.check("MPI_Comm_set_errhandler", c.call(c.setErrhandler, c.world, c.returned)),
-		c.check("MPI_Comm_rank", c.call(c.library.rank, c.world, uintptr(unsafe.Pointer(&rank)))),
-		c.check("MPI_Comm_size", c.call(c.library.size, c.world, uintptr(unsafe.Pointer(&size)))))
-	c.rank, c.size = int(rank), int(size)
+		c.check("MPI_Comm_rank", c.call(c.library.rank, c.world, c.answer(0))),
+		c.check("MPI_Comm_size", c.call(c.library.size, c.world, c.answer(1))))
+	c.rank, c.size = int(c.answers[0]), int(c.answers[1])
 	if err == nil && c.size > 1 {
 		err = c.listen()
 	}
 	return err
 }
 
-// call calls a function of the library. Its result is a code.
-//
-//go:uintptrescapes
-func (l *library) call(f uintptr, args ...uintptr) int32 {
-	code, _, _ := purego.SyscallN(f, args...)
+// answer is where a function puts a number.
+func (c *comm) answer(i int) uintptr { return uintptr(unsafe.Pointer(&c.answers[i])) }
+
+// call calls a function of the library, whose result is a code. The lock is held, and arguments that point to memory point to
+// what lies on the heap: stacks move.
+func (c *comm) call(f uintptr, args ...uintptr) int32 {
+	code, _, _ := purego.SyscallN(f, c.args[:copy(c.args[:], args)]...)
 	return int32(code)
 }
 
