@@ -55,6 +55,7 @@ type starter struct {
 	codes map[int]int // with which ranks ended
 	early os.Signal   // that came before rank 0
 	late  *time.Timer // ends what is left after one has ended with an error; nil before that
+	due   time.Time   // when it does
 	noise bytesLimited
 }
 
@@ -166,9 +167,11 @@ func (s *starter) run(list []*exec.Cmd) int {
 func (s *starter) hurry(after time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.late != nil {
-		s.late.Stop()
+	due := time.Now().Add(after)
+	if s.late != nil && (due.After(s.due) || !s.late.Stop()) {
+		return
 	}
+	s.due = due
 	s.late = time.AfterFunc(after, func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
@@ -298,7 +301,7 @@ func (s *starter) told(rank int) int {
 }
 
 // afterZero is how long the others may take to end after rank 0 has, with an error.
-const afterZero = 5 * time.Second
+const afterZero = 2 * time.Second
 
 // launched is the connection of a rank with the stepflow that started it; nil for none.
 type launched struct {
