@@ -305,9 +305,10 @@ const afterZero = 2 * time.Second
 
 // launched is the connection of a rank with the stepflow that started it; nil for none.
 type launched struct {
-	conn *net.UnixConn
-	r    *bufio.Reader
-	once sync.Once
+	conn  *net.UnixConn
+	lines chan string // that the user typed; closed when the launcher is gone
+	part  string      // of a line, still to be read
+	once  sync.Once
 }
 
 // reachLauncher takes the outputs of the stepflow that started this rank, if one did.
@@ -339,7 +340,13 @@ func (a *app) reachLauncher(rank int) error {
 	}
 	var pgrp, terminal int
 	fmt.Sscanf(string(text[:n]), "%d %d", &pgrp, &terminal)
-	a.launched = &launched{conn: c, r: bufio.NewReader(c)}
+	a.launched = &launched{conn: c, lines: make(chan string, 1)}
+	go func() {
+		a.launched.listen()
+		if rank == 0 { // nobody can end it any more
+			a.interrupt.signal()
+		}
+	}()
 	a.group = pgrp
 	var outputs [2]*output
 	for i, fd := range files {
@@ -363,14 +370,33 @@ func (a *app) reachLauncher(rank int) error {
 	return nil
 }
 
+// listen takes what the launcher says, until it is gone.
+func (l *launched) listen() {
+	defer close(l.lines)
+	for r := bufio.NewReader(l.conn); ; {
+		line, err := r.ReadString('\n')
+		if err != nil {
+			return
+		}
+		l.lines <- line
+	}
+}
+
 // Read has the launcher read a line from the terminal.
 func (l *launched) Read(p []byte) (int, error) {
-	if l.r.Buffered() == 0 {
+	if l.part == "" {
 		if _, err := io.WriteString(l.conn, "ask\n"); err != nil {
 			return 0, err
 		}
+		line, ok := <-l.lines
+		if !ok {
+			return 0, io.EOF
+		}
+		l.part = line
 	}
-	return l.r.Read(p)
+	n := copy(p, l.part)
+	l.part = l.part[n:]
+	return n, nil
 }
 
 // end tells the launcher the exit code, and returns what mpirun may see: it would kill the ranks that still end.

@@ -60,7 +60,7 @@ func setPort(ts *testscript.TestScript, _ bool, args []string) {
 }
 
 // rankFault is the command rankfault SIGNAL RANK WHEN TEXT CODE COMMAND … of scripts: it runs a command that starts ranks, sends
-// a signal to one of them when the file WHEN holds the text, and wants the exit code. What it printed is in the files out
+// a signal to one of them, or to what started them (launcher), when the file WHEN holds the text, and wants the exit code. What it printed is in the files out
 // and err.
 func rankFault(ts *testscript.TestScript, _ bool, args []string) {
 	c := driven(ts, args[5:])
@@ -76,7 +76,10 @@ func rankFault(ts *testscript.TestScript, _ bool, args []string) {
 	c.Stdout, c.Stderr = out, errs
 	ts.Check(c.Start())
 	waitFor(ts, args[2], args[3])
-	pid := rankOf(ts.MkAbs("."), args[1])
+	pid := c.Process.Pid
+	if args[1] != "launcher" {
+		pid = rankOf(ts.MkAbs("."), args[1])
+	}
 	if pid == 0 {
 		c.Process.Kill()
 		ts.Fatalf("there is no rank %s", args[1])
