@@ -89,6 +89,7 @@ var may = map[string]string{
 	"runtime/state":      "foreign dsl/addr runtime/durable",
 	"runtime/metrics":    "foreign runtime/durable",
 	"runtime/durable":    "",
+	"runtime/ranks":      "gpu",
 	"runtime/words":      "dsl",
 
 	"runtime/compatibility": "dsl",

@@ -55,6 +55,7 @@ type starter struct {
 	codes map[int]int // with which ranks ended
 	early os.Signal   // that came before rank 0
 	late  *time.Timer // ends what is left after one has ended with an error; nil before that
+	due   time.Time   // when it does
 	noise bytesLimited
 }
 
@@ -166,9 +167,11 @@ func (s *starter) run(list []*exec.Cmd) int {
 func (s *starter) hurry(after time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.late != nil {
-		s.late.Stop()
+	due := time.Now().Add(after)
+	if s.late != nil && (due.After(s.due) || !s.late.Stop()) {
+		return
 	}
+	s.due = due
 	s.late = time.AfterFunc(after, func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
@@ -298,13 +301,14 @@ func (s *starter) told(rank int) int {
 }
 
 // afterZero is how long the others may take to end after rank 0 has, with an error.
-const afterZero = 5 * time.Second
+const afterZero = 2 * time.Second
 
 // launched is the connection of a rank with the stepflow that started it; nil for none.
 type launched struct {
-	conn *net.UnixConn
-	r    *bufio.Reader
-	once sync.Once
+	conn  *net.UnixConn
+	lines chan string // that the user typed; closed when the launcher is gone
+	part  string      // of a line, still to be read
+	once  sync.Once
 }
 
 // reachLauncher takes the outputs of the stepflow that started this rank, if one did.
@@ -336,7 +340,13 @@ func (a *app) reachLauncher(rank int) error {
 	}
 	var pgrp, terminal int
 	fmt.Sscanf(string(text[:n]), "%d %d", &pgrp, &terminal)
-	a.launched = &launched{conn: c, r: bufio.NewReader(c)}
+	a.launched = &launched{conn: c, lines: make(chan string, 1)}
+	go func() {
+		a.launched.listen()
+		if rank == 0 { // nobody can end it any more
+			a.interrupt.signal()
+		}
+	}()
 	a.group = pgrp
 	var outputs [2]*output
 	for i, fd := range files {
@@ -360,14 +370,33 @@ func (a *app) reachLauncher(rank int) error {
 	return nil
 }
 
+// listen takes what the launcher says, until it is gone.
+func (l *launched) listen() {
+	defer close(l.lines)
+	for r := bufio.NewReader(l.conn); ; {
+		line, err := r.ReadString('\n')
+		if err != nil {
+			return
+		}
+		l.lines <- line
+	}
+}
+
 // Read has the launcher read a line from the terminal.
 func (l *launched) Read(p []byte) (int, error) {
-	if l.r.Buffered() == 0 {
+	if l.part == "" {
 		if _, err := io.WriteString(l.conn, "ask\n"); err != nil {
 			return 0, err
 		}
+		line, ok := <-l.lines
+		if !ok {
+			return 0, io.EOF
+		}
+		l.part = line
 	}
-	return l.r.Read(p)
+	n := copy(p, l.part)
+	l.part = l.part[n:]
+	return n, nil
 }
 
 // end tells the launcher the exit code, and returns what mpirun may see: it would kill the ranks that still end.

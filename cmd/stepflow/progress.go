@@ -45,7 +45,7 @@ func newProgress(a *app, name string, p *plan.Plan) *progress {
 	}
 	v.board = live.NewBoard(name, p, a.parallelism > 1, a.style)
 	v.foot = live.NewFoot(live.Terminal{Write: out.raw, Size: out.size, Reflows: reflows(),
-		Foreground: func() bool { return live.Foreground(int(out.file.Fd())) }}, func(columns, rows int) []string {
+		Foreground: func() bool { return live.Foreground(int(out.file.Fd()), a.group) }}, func(columns, rows int) []string {
 		if a.ctx.Err() != nil {
 			v.board.Stopping()
 		}

@@ -156,6 +156,8 @@ func TestScripts(t *testing.T) {
 				ts.Defer(func() { s.CloseClientConnections(); s.Close() })
 				ts.Setenv(args[0], s.URL)
 			},
+			"port":      setPort,
+			"rankfault": rankFault,
 			// exit CODE COMMAND … wants that exit code.
 			"exit": func(ts *testscript.TestScript, _ bool, args []string) {
 				err := ts.Exec(args[1], args[2:]...)

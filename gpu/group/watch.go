@@ -25,6 +25,7 @@ import (
 type watch struct {
 	group    *Group
 	lines    []*line
+	timeout  time.Duration
 	tick     time.Duration
 	most     int32 // ticks of silence
 	lost     func(rank int, err error)
@@ -63,7 +64,7 @@ type contact struct {
 
 // open connects the ranks with rank 0.
 func open(ctx context.Context, g *Group, o Options) (*watch, error) {
-	w := &watch{group: g, tick: o.Timeout / ticks, most: ticks, lost: o.Lost, interupt: o.Interrupt,
+	w := &watch{group: g, timeout: o.Timeout, tick: o.Timeout / ticks, most: ticks, lost: o.Lost, interupt: o.Interrupt,
 		over: make(chan struct{}), ended: make(chan struct{})}
 	var l net.Listener
 	var c contact
@@ -270,7 +271,7 @@ func (w *watch) beat() {
 			go x.say(here, "")
 			if n := x.silent.Add(1); n > w.most && !x.left.Load() {
 				w.lose(x.member.Rank, fmt.Errorf("%s has not been heard of for %v: it is stopped, or cut off from the network",
-					x.member, w.tick*time.Duration(w.most)))
+					x.member, w.timeout))
 			}
 		}
 	}

@@ -18,7 +18,10 @@ func continued() (resumed <-chan os.Signal, quiet func()) {
 }
 
 // Foreground reports whether the terminal of a file takes the process's signals: it is not in the background.
-func Foreground(fd int) bool {
-	group, err := unix.IoctlGetInt(fd, unix.TIOCGPGRP)
-	return err != nil || group == unix.Getpgrp()
+func Foreground(fd, group int) bool {
+	if group == 0 {
+		group = unix.Getpgrp()
+	}
+	now, err := unix.IoctlGetInt(fd, unix.TIOCGPGRP)
+	return err != nil || now == group
 }
