@@ -16,7 +16,8 @@ import (
 // ranks can share a batch.
 func TestRanksAreInNoRecipe(t *testing.T) {
 	dir := pipeline(t)
-	text := strings.ReplaceAll(strings.ReplaceAll(tiny, "variable \"micro\" { default = 2 }\n", ""), "batch_size       = 4\n", "batch_size       = 4\n    parallel { shard = \"gradients\" }\n")
+	text := strings.NewReplacer("variable \"micro\" { default = 2 }\n", "",
+		"batch_size       = 4\n", "batch_size       = 4\n    parallel { shard = \"gradients\" }\n").Replace(tiny)
 	planned := func(ranks int, micro string) (*plan.Plan, error) {
 		t.Helper()
 		text := strings.ReplaceAll(text, "micro_batch_size = var.micro", micro)

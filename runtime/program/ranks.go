@@ -138,8 +138,8 @@ func (b *stageBuilder) reduced(p ops.Param, v graph.Value) graph.Value {
 	return b.g.Op1("all_reduce", gpu.Attrs{Ranks: b.s.Ranks}, v)
 }
 
-// overlaps reports whether the last micro-batch of a rank adds up each gradient over the ranks as soon as it is complete, beside what
-// is left of the backward pass.
+// overlaps reports whether the last micro-batch of a rank adds up each gradient over the ranks as soon as it is complete, beside
+// what is left of the backward pass.
 func (s *Stage) overlaps() bool { return s.together() && !s.Fused && !s.passing() }
 
 // sumLoss adds up the loss over the ranks.

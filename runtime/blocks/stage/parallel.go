@@ -10,7 +10,6 @@ import (
 	"stepflow/dsl"
 	"stepflow/runtime/blocks"
 	"stepflow/runtime/program"
-	"stepflow/runtime/words"
 )
 
 // parallel reads how several ranks train the stage, and checks that they can share a batch.
@@ -38,9 +37,17 @@ func (s *Stage) parallel(t *dsl.Decoded, w *blocks.World) hcl.Diagnostics {
 		}
 		return hcl.Diagnostics{t.Error("micro_batch_size", "Micro-batches not divisible by ranks", fmt.Sprintf("A step has %s "+
 			"(batch_size %d, micro_batch_size %d), which %d ranks cannot share equally. Start %s ranks, or set micro_batch_size = %d.",
-			words.Plural(n, "micro-batch"), s.Batch, s.Micro, s.Ranks, shareable(n, s.Ranks), micro))}
+			micros(n), s.Batch, s.Micro, s.Ranks, shareable(n, s.Ranks), micro))}
 	}
 	return nil
+}
+
+// micros counts micro-batches.
+func micros(n int) string {
+	if n == 1 {
+		return "1 micro-batch"
+	}
+	return fmt.Sprintf("%d micro-batches", n)
 }
 
 // shareable lists the numbers of ranks near to so many, in words, that can share n things equally.
@@ -87,7 +94,7 @@ func (s *Stage) rankLines() (list []blocks.Line) {
 	if s.Ranks < 2 {
 		return nil
 	}
-	text := fmt.Sprintf("%d, each with %s of %d a step", s.Ranks, words.Plural(s.OwnSteps(), "micro-batch"), s.MicroSteps())
+	text := fmt.Sprintf("%d, each with %s of %d a step", s.Ranks, micros(s.OwnSteps()), s.MicroSteps())
 	switch s.Shard {
 	case program.ShardOptimizer:
 		text += "; states of the optimizer lie with one rank each"
@@ -103,7 +110,8 @@ func (s *Stage) rankLines() (list []blocks.Line) {
 		if least := dsl.FormatBytes(slices.Min(s.rankBytes)); least != text {
 			text = least + " to " + text
 		}
-		list = append(list, blocks.Line{About: "a rank", Text: fmt.Sprintf("takes %s; the memory below is that of rank %d", text, s.Rank)})
+		text = fmt.Sprintf("takes %s; the memory below is that of rank %d", text, s.Rank)
+		list = append(list, blocks.Line{About: "a rank", Text: text})
 	}
 	return list
 }
