@@ -92,6 +92,7 @@ var may = map[string]string{
 	"runtime/words":      "dsl",
 
 	"runtime/compatibility": "dsl",
+	"runtime/ranks":         "gpu",
 
 	"runtime/artifacts":               "foreign dsl fineweb/s3 runtime/checkpoint runtime/durable runtime/metrics runtime/results",
 	"runtime/state/remote":            "foreign fineweb/s3 fineweb/web runtime/state",
