@@ -95,6 +95,9 @@ func TestRanksGiveTheBitsOfOne(t *testing.T) {
 		stops []any // stage and step
 		shard string
 	}{{nil, "none"}, {[]any{"one", 2}, "optimizer"}, {[]any{"two", 3}, "gradients"}} {
+		if x.stops == nil && testing.Short() {
+			continue
+		}
 		dir := parallelPipeline(t)
 		vars := func(int) []string { return []string{"shard=" + x.shard, "steps=4"} }
 		if x.stops != nil {
