@@ -18,7 +18,7 @@ import (
 	"gorgonia.org/cu"
 
 	"stepflow/gpu/gputest"
-	"stepflow/gpu/group"
+	meeting "stepflow/gpu/group" // the package has another group
 )
 
 // Alone, a card needs no NCCL.
@@ -77,8 +77,8 @@ func TestCardRankOfProcesses(t *testing.T) {
 		t.Skip("it is run by TestCardRanks")
 	}
 	size, _ := strconv.Atoi(os.Getenv("TEST_RANKS"))
-	g, err := group.Open(t.Context(), group.World{Rank: rank, Size: size, Launcher: "the test", Address: os.Getenv("TEST_ADDRESS"), Key: "key"},
-		group.Options{Timeout: time.Minute})
+	g, err := meeting.Open(t.Context(), meeting.World{Rank: rank, Size: size, Launcher: "the test", Address: os.Getenv("TEST_ADDRESS"), Key: "key"},
+		meeting.Options{Timeout: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}
