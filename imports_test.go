@@ -91,11 +91,9 @@ var may = map[string]string{
 	"runtime/state":      "foreign dsl/addr runtime/durable",
 	"runtime/metrics":    "foreign runtime/durable",
 	"runtime/durable":    "",
-	"runtime/ranks":      "gpu",
 	"runtime/words":      "dsl",
 
 	"runtime/compatibility": "dsl",
-	"runtime/ranks":         "gpu",
 
 	"runtime/artifacts":               "foreign dsl fineweb/s3 runtime/checkpoint runtime/durable runtime/metrics runtime/results",
 	"runtime/state/remote":            "foreign fineweb/s3 fineweb/web runtime/state",
