@@ -13,16 +13,20 @@ import (
 // benchCommand measures a device: its rates, then each hot kernel of a training step against them.
 func benchCommand() command {
 	s := probe.Shapes{}
-	var precision string
+	var precision, folder string
 	var seconds float64
 	return command{name: "bench", args: "[flags]", short: "Measures the device.",
 		synopsis: "Measures the device. First the rates of large matrix products and copies, then every hot kernel " +
-			"of a training step: its rate and the share of the device's it reaches.",
+			"of a training step: its rate and the share of the device's it reaches. With -ranks, or started by mpirun: the link " +
+			"between ranks.",
 		example: "stepflow bench -hidden 2048 -intermediate 5461 -heads 32 -vocab 32000 -batch 1 -sequence 1024",
 		flags: func(a *app, f *flag.FlagSet) {
 			f.BoolVar(&a.json, "json", false, "write JSON for machines")
 			f.StringVar(&a.device, "device", "cpu", "device to measure: cpu, cuda or cuda:N for card N")
 			f.IntVar(&a.threads, "threads", 0, "threads of the CPU device; 0 for all processors")
+			f.IntVar(&a.wanted, "ranks", 0, "start so many processes on this machine, and measure what they send through; mpirun and srun "+
+				"start them on several")
+			f.StringVar(&folder, "state-dir", "", "with -ranks: the state that notes what was measured, for plan -ranks")
 			f.StringVar(&precision, "precision", "", "fp32 or bf16; default: both")
 			f.Float64Var(&seconds, "seconds", 0.2, "time to spend on a kernel at least")
 			f.IntVar(&s.Batch, "batch", 8, "sequences")
@@ -51,7 +55,12 @@ func benchCommand() command {
 			if err := s.Check(); err != nil {
 				return a.fail(err)
 			}
-			return a.bench(s, types, time.Duration(seconds*float64(time.Second)))
+			return a.asRanks(func() int {
+				if a.ranks != nil {
+					return a.benchLink(folder)
+				}
+				return a.bench(s, types, time.Duration(seconds*float64(time.Second)))
+			})
 		}}
 }
 

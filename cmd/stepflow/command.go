@@ -70,6 +70,7 @@ type app struct {
 	chdir            string        // the flag -chdir as it was given; "" for none
 	threads          int
 	parallelism      int                  // blocks that run at once
+	imagined         int                  // ranks that a plan is for, though they are not there; 0 for none
 	ui               string               // address to serve the run at
 	cache            *fineweb.Cache       // of remote data; nil for one of the usual size
 	opened           gpu.Device           // the device, once it was needed
@@ -330,7 +331,7 @@ func (a *app) plan(args []string, patient bool, asked ...addr.Addr) (p *plan.Pla
 func (a *app) options(args []string) plan.Options {
 	return plan.Options{Path: dirArg(args), Inputs: a.inputs(), StateDir: a.stateDir, Hashing: a.hashing,
 		Cache: a.cache, Peak: a.peak, Select: a.selection, Lifecycle: a.lifecycle,
-		Machine: a.machine(), Ranks: a.ranks.Count(), Rank: a.ranks.Number()}
+		Machine: a.machine(), Ranks: max(a.imagined, a.ranks.Count()), Rank: a.ranks.Number()}
 }
 
 // peak measures the device's rate, of one that is there; 0 for one that was described.

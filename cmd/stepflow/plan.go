@@ -13,6 +13,7 @@ import (
 	"stepflow/runtime/blocks/all"
 	"stepflow/runtime/plan"
 	"stepflow/runtime/saved"
+	"stepflow/runtime/scaling"
 	"stepflow/runtime/trial"
 	"stepflow/runtime/words"
 )
@@ -76,7 +77,8 @@ func checkTests(cfg *dsl.Config, path, folder string) (diags hcl.Diagnostics) {
 
 func planCommand() command {
 	var detailed, explain, verbose bool
-	var out string
+	var out, link, speed string
+	var ranks int
 	return command{name: "plan", args: "[flags] [DIR]", most: 1,
 		short: "Shows what apply would do, and how much memory it takes.",
 		synopsis: "Shows what apply would do, and what every stage takes: layers, parameters, bytes, tokens, FLOPs. " +
@@ -93,6 +95,11 @@ func planCommand() command {
 			f.BoolVar(&verbose, "verbose", false, "show also blocks and outputs that do not change")
 			f.BoolVar(&explain, "explain", false,
 				"show every block with its configuration, defaults included")
+			f.IntVar(&ranks, "ranks", 0, "show what each of so many ranks takes and sends, which need not be there, with each shard")
+			f.StringVar(&link, "link", "", "with -ranks: what they send through, as latency=5us,bandwidth=25GB/s, or one of "+
+				strings.Join(scaling.LinkNames(), ", ")+" (default: what bench -ranks has measured)")
+			f.StringVar(&speed, "speed", "", "with -ranks: how fast a device is, as flops=400TFLOP/s,bandwidth=3TB/s (default: what the "+
+				"plan's times are by)")
 		},
 		run: func(a *app, args []string) int {
 			if out != "" {
@@ -100,10 +107,27 @@ func planCommand() command {
 					return a.fail(err)
 				}
 			}
-			a.lifecycle = true
+			i, err := imagine(ranks, link, speed)
+			switch {
+			case err != nil:
+				return a.fail(err)
+			case ranks < 0:
+				return a.misuse("stepflow plan: -ranks is at least 1, not %d", ranks)
+			case ranks > 0 && out != "":
+				return a.misuse("stepflow plan: -ranks shows what ranks would take, and -out saves what apply runs: give one of them")
+			case ranks == 0 && link+speed != "":
+				return a.misuse("stepflow plan: -link and -speed are for -ranks")
+			}
+			a.lifecycle, a.imagined = true, ranks
 			p, ok := a.plan(args, a.selection.RefreshOnly)
 			if !ok {
 				return exitError
+			}
+			var onRanks []*scaled
+			if ranks > 0 {
+				if onRanks, err = a.scale(p, &i); err != nil {
+					return a.fail(err)
+				}
 			}
 			file := ""
 			if out != "" {
@@ -120,9 +144,15 @@ func planCommand() command {
 				if file != "" {
 					m["saved"] = file
 				}
+				if ranks > 0 {
+					m["on_ranks"] = map[string]any{"ranks": ranks, "link": i.link, "stages": onRanks}
+				}
 				a.line(m)
 			} else {
 				a.printPlan(p, verbose || explain, explain)
+				if ranks > 0 {
+					fmt.Fprint(a.stdout, scaledText(onRanks, i))
+				}
 				if file != "" {
 					fmt.Fprintf(a.stdout, "Saved the plan to %s. To run exactly this: stepflow apply %s\n",
 						file, shellWord(file))

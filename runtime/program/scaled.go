@@ -27,16 +27,21 @@ func (p *Programs) Scale(s *Stage, ranks int, shard Shard, checkpointing string,
 	}
 	x := *s
 	x.Inference, x.Program = nil, nil
-	x.Ranks, x.Rank, x.Shard, x.FromZero = ranks, 0, shard, true
+	x.Ranks, x.Rank, x.Shard, x.FromZero = ranks, 0, shard, s.FromZero || shard != ShardNone
 	if x.Fused {
 		x.Micro = x.share()
 	}
 	for x.Micro = min(x.Micro, x.share()); x.share()%x.Micro != 0; {
 		x.Micro--
 	}
-	x.Rank = x.heaviest()
-	if err := p.Compile(&x, checkpointing); err != nil {
+	if err := p.Compile(&x, checkpointing); err != nil { // rank 0's, by which owners are known
 		return nil, err
+	}
+	if most := x.heaviest(); most > 0 {
+		x.Rank = most
+		if err := p.Compile(&x, checkpointing); err != nil {
+			return nil, err
+		}
 	}
 	return &Scaled{Ranks: ranks, Shard: shard, Micro: x.Micro, Bytes: x.Program.ArenaBytes, ByKind: BytesByKind(x.Program),
 		Step: scaling.Predict(x.Program, x.parts(), v, l)}, nil

@@ -20,7 +20,7 @@ func TestScaleIsThePrograms(t *testing.T) {
 			var most, sum int64
 			for r := range ranks {
 				y := *s
-				y.Ranks, y.Rank, y.Shard, y.FromZero = ranks, r, shard, true
+				y.Ranks, y.Rank, y.Shard, y.FromZero = ranks, r, shard, shard != ShardNone
 				must(t, NewPrograms(caps).Compile(&y, "none"))
 				most = max(most, y.Program.ArenaBytes)
 			}

@@ -223,5 +223,12 @@ func (s *Stage) Forecast(ctx context.Context, p *blocks.Planned, from int, d *ds
 	return diags
 }
 
+// DeviceRate returns the FLOP/s at which one device is predicted to train the stage; 0 if that is not known.
+func (s *Stage) DeviceRate() float64 {
+	f := blocks.Forecast{FLOPs: s.Figures.FLOPs}
+	f.Predict(s.world, work, s.DType, s.Program, program.SegMicro)
+	return f.Rate
+}
+
 // Takes returns what the steps left to run take.
 func (s *Stage) Takes() *blocks.Forecast { return &s.takes }
