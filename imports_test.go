@@ -82,6 +82,7 @@ var may = map[string]string{
 	"runtime/gguf":       "gpu",
 	"runtime/modelcard":  "foreign",
 	"runtime/scaling":    "gpu",
+	"runtime/ranks":      "gpu",
 	"runtime/results":    "foreign dsl/addr runtime/checkpoint runtime/durable runtime/metrics runtime/state",
 	"runtime/trainstate": "foreign fineweb runtime/checkpoint",
 	"runtime/exportdir":  "foreign runtime/checkpoint runtime/durable",
