@@ -5,9 +5,11 @@ stage "small" {
   model    = model.llama.small
   executor = executor.local.here
   train {
-    data      = data.fineweb_edu.corpus
-    tokenizer = tokenizer.bpe.english
-    optimizer = optimizer.adamw.main
-    tokens    = 1e6
+    data            = data.fineweb_edu.corpus
+    tokenizer       = tokenizer.bpe.english
+    optimizer       = optimizer.adamw.main
+    sequence_length = 1024
+    batch_size      = 32
+    tokens          = 1e6
   }
 }
