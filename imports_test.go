@@ -87,7 +87,6 @@ var may = map[string]string{
 	"runtime/trainstate": "foreign fineweb runtime/checkpoint",
 	"runtime/exportdir":  "foreign runtime/checkpoint runtime/durable",
 	"runtime/checkpoint": "foreign gpu runtime/durable",
-	"runtime/ranks":      "gpu",
 	"runtime/state":      "foreign dsl/addr runtime/durable",
 	"runtime/metrics":    "foreign runtime/durable",
 	"runtime/durable":    "",
