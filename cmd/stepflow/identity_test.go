@@ -25,6 +25,7 @@ const (
 	twoRuns   = "stage.two evaluate.perplexity.p export.huggingface.e"
 	oneRuns   = "stage.one " + twoRuns
 	lastSteps = "steps           = 4\n  }\n}\n\nevaluate"
+	onSlurm   = "executor \"slurm\" \"x\" { mem = \"1 GiB\" }\n"
 	measured  = "evaluate \"v\" {\n every_steps = 2\n data = data.jsonl.d.validation\n}\n"
 )
 
@@ -55,6 +56,10 @@ var changes = []change{
 	{"", []string{"evaluate \"perplexity\" \"p\" {\n  model = stage.two\n  data  = data.jsonl.d.validation",
 		"module \"score\" {\n  source = \"./score\"\n  model = stage.two\n  data  = data.jsonl.d.validation",
 		"evaluate.perplexity.p", "module.score"}, ""},
+	{"stage executor", []string{"stage \"two\" {\n", onSlurm + "stage \"two\" {\n  executor = executor.slurm.x\n"}, ""},
+	{"evaluate executor", []string{"evaluate \"perplexity\" \"p\" {\n", onSlurm + "evaluate \"perplexity\" \"p\" {\n  executor = executor.slurm.x\n"}, ""},
+	{"tokenizer executor", []string{"  vocab_size = 270\n", "  vocab_size = 270\n  executor = executor.slurm.x\n", "model \"llama\"", onSlurm + "model \"llama\""}, ""},
+	{"export executor", []string{"  path  = \"out\"", "  executor = executor.slurm.x\n  path  = \"out\"", "model \"llama\"", onSlurm + "model \"llama\""}, ""},
 	{"", []string{"description = \"validation loss\"", "description = \"loss\""}, ""},
 	{"", []string{"output \"layers\"",
 		"telemetry { step_every = 7 }\ncheck \"c\" {\n assert {\n condition = true\n error_message = \"x\"\n}\n}\noutput \"layers\""}, ""},
@@ -238,7 +243,7 @@ metric_list: [{metric: acc}]
 
 // testFolders moves a pipeline with its data and its state, and reads what it exported under another name.
 func testFolders(t *testing.T, dir string) {
-	moved := filepath.Join(t.TempDir(), "elsewhere")
+	moved := filepath.Join(t.TempDir(), "onSlurm")
 	if err := os.CopyFS(moved, os.DirFS(dir)); err != nil {
 		t.Fatal(err)
 	}
