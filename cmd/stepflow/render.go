@@ -26,8 +26,7 @@ func renderCommand() command {
 		short: "Writes a plan as manifests for Kubernetes.",
 		synopsis: "Plans, and writes a manifest for each block that is to run: a Job that asks for what the plan says the block takes. " +
 			"Nothing is run, and no cluster is asked. A block waits for those that it needs. Secrets are named, never written.",
-		example: "stepflow render -executor kubernetes -image example/stepflow:1 -out manifests pipelines/quickstart\n" +
-			"kubectl apply -f manifests",
+		example: "stepflow render -executor kubernetes -image example/stepflow:1 -out manifests pipelines/quickstart",
 		flags: func(a *app, f *flag.FlagSet) {
 			common(a, f)
 			selecting(a, f)
