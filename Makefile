@@ -111,7 +111,7 @@ test-trackers: build ## the quickstart, shortened, in a real MLflow, TensorBoard
 UNRACED := TestReaders|TestRowsAlone|TestCachedAttention|TestGoDocs|TestFlippedBytes|TestPageBombs|TestLong|TestWorkIsLinear|TestOrder|TestCutIsSplit|TestPlannedPeak|TestGradientsOfManyParts|TestMergesKeep|TestManyLayers|TestBF16|TestConformance|TestChangesWhileReading|TestInterruptedWhileDataDoNotCome|TestOtherNumbers|TestEffort|TestTruncated|TestGap|TestCompletion|TestExtendingGives|TestRestartsResume|TestKeepHolds|TestDataThatChange|TestMovesGoOn|TestWorkIsFound|TestSameThingSaid|TestGrowthPreserves|TestCheckpointBytes|TestExportCutOff|TestDamaged|TestCompressed|TestBinDocuments|TestMillionSteps|TestPageIsBounded|TestHuge|TestEveryFlippedBit|TestCheckFinds|TestLowMemory|TestNarrowStates
 
 # What has goroutines of its own; make test-long adds those that run it, whole pipelines among them.
-RACED := ./gpu/cpu ./fineweb ./runtime/train ./runtime/observe ./runtime/artifacts ./tracing ./lsp
+RACED := ./gpu/cpu ./gpu/group ./gpu/rendezvous ./fineweb ./runtime/train ./runtime/observe ./runtime/artifacts ./tracing ./lsp
 RACED_LONG := ./runtime ./runtime/mlflow ./runtime/state/... ./report
 
 race: ## race detector over the concurrent packages (needs cgo)
