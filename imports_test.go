@@ -30,9 +30,9 @@ var may = map[string]string{
 		"runtime/plan runtime/program runtime/results runtime/state runtime/words",
 	"runtime/mlflow": "foreign dsl/addr fineweb/web tracing runtime/blocks runtime/metrics runtime/results runtime/state",
 	"runtime/trial":  "foreign dsl dsl/addr fineweb gpu runtime/apply runtime/observe runtime/plan",
-	"runtime/apply": "dsl dsl/addr foreign fineweb fineweb/web gpu tracing runtime/artifacts runtime/blocks runtime/checkpoint " +
+	"runtime/apply": "dsl dsl/addr foreign fineweb fineweb/web gpu gpu/ranks tracing runtime/artifacts runtime/blocks runtime/checkpoint " +
 		"runtime/durable " +
-		"runtime/exportdir runtime/metrics runtime/observe runtime/plan runtime/ranks runtime/results runtime/slurm runtime/state",
+		"runtime/exportdir runtime/metrics runtime/observe runtime/plan runtime/results runtime/slurm runtime/state",
 	"runtime/look": "fineweb gpu runtime/blocks runtime/blocks/stage runtime/observe runtime/plan runtime/program " +
 		"runtime/train",
 	"runtime/kubernetes": "dsl dsl/addr runtime/blocks runtime/plan runtime/words",
@@ -44,9 +44,9 @@ var may = map[string]string{
 	"runtime/blocks/export": "chat foreign dsl dsl/addr ops ops/peft fineweb/hub fineweb/tokenizer gpu runtime/blocks runtime/blocks/data runtime/blocks/model " +
 		"runtime/blocks/stage runtime/checkpoint runtime/durable runtime/exportdir runtime/forward " +
 		"runtime/gguf runtime/llamacpp runtime/modelcard runtime/observe runtime/state runtime/words tracing",
-	"runtime/blocks/evaluate": "dsl dsl/addr tasks runtime/blocks/task ops ops/arch fineweb fineweb/tokenizer gpu runtime/blocks runtime/blocks/data " +
+	"runtime/blocks/evaluate": "dsl dsl/addr tasks runtime/blocks/task ops ops/arch fineweb fineweb/tokenizer gpu gpu/ranks runtime/blocks runtime/blocks/data " +
 		"runtime/blocks/model runtime/blocks/stage runtime/blocks/tokenizer runtime/checkpoint " +
-		"runtime/forward runtime/metrics runtime/observe runtime/program runtime/ranks runtime/trainstate runtime/words tracing",
+		"runtime/forward runtime/metrics runtime/observe runtime/program runtime/trainstate runtime/words tracing",
 	"runtime/blocks/stage": "chat foreign runtime/durable dsl dsl/addr ops ops/arch ops/growth ops/optim ops/peft fineweb " +
 		"fineweb/tokenizer gpu runtime/blocks runtime/blocks/data runtime/blocks/memoryplan runtime/blocks/model " +
 		"runtime/blocks/optimizer runtime/blocks/peft " +
@@ -72,8 +72,8 @@ var may = map[string]string{
 	"runtime/inference": "dsl foreign ops ops/arch fineweb/tokenizer gpu runtime/blocks/model runtime/blocks/tokenizer " +
 		"runtime/checkpoint runtime/forward runtime/program",
 
-	"runtime/train": "foreign ops ops/optim ops/peft fineweb fineweb/tokenizer gpu tracing runtime/checkpoint runtime/forward " +
-		"runtime/metrics runtime/observe runtime/program runtime/ranks runtime/trainstate runtime/words",
+	"runtime/train": "foreign ops ops/optim ops/peft fineweb fineweb/tokenizer gpu gpu/ranks tracing runtime/checkpoint runtime/forward " +
+		"runtime/metrics runtime/observe runtime/program runtime/trainstate runtime/words",
 	"runtime/forward": "foreign ops ops/arch ops/peft fineweb fineweb/tokenizer gpu runtime/checkpoint runtime/metrics runtime/program",
 	"runtime/program": "ops ops/arch ops/graph ops/growth ops/optim ops/peft fineweb gpu tracing runtime/observe runtime/scaling",
 	"runtime/observe": "dsl dsl/addr fineweb/web gpu tracing runtime/metrics",
@@ -82,7 +82,6 @@ var may = map[string]string{
 	"runtime/gguf":       "gpu",
 	"runtime/modelcard":  "foreign",
 	"runtime/scaling":    "gpu",
-	"runtime/ranks":      "gpu",
 	"runtime/results":    "foreign dsl/addr runtime/checkpoint runtime/durable runtime/metrics runtime/state",
 	"runtime/trainstate": "foreign fineweb runtime/checkpoint",
 	"runtime/exportdir":  "foreign runtime/checkpoint runtime/durable",
@@ -122,7 +121,8 @@ var may = map[string]string{
 	"fineweb/s3":        "foreign fineweb/glob fineweb/web",
 	"fineweb/tokenizer": "foreign",
 	"gpu":               "",
-	"gpu/group":         "gpu gpu/rendezvous",
+	"gpu/group":         "gpu gpu/ranks gpu/rendezvous",
+	"gpu/ranks":         "gpu",
 	"gpu/rendezvous":    "",
 	"gpu/ref":           "gpu",
 	"gpu/cpu":           "gpu",
@@ -151,7 +151,7 @@ var layers = []string{
 	"runtime/train",
 	"runtime/forward runtime/artifacts",
 	"runtime/program runtime/results runtime/llamacpp",
-	"runtime/observe runtime/scaling runtime/trainstate runtime/exportdir runtime/words runtime/compatibility runtime/ranks",
+	"runtime/observe runtime/scaling runtime/trainstate runtime/exportdir runtime/words runtime/compatibility",
 	"runtime/checkpoint runtime/metrics runtime/slurm runtime/state runtime/gguf runtime/modelcard",
 	"runtime/durable",
 }

@@ -15,6 +15,7 @@ import (
 
 	"stepflow/dsl"
 	"stepflow/gpu/group"
+	"stepflow/gpu/ranks"
 	"stepflow/runtime/apply"
 	"stepflow/runtime/plan"
 )
@@ -53,7 +54,7 @@ func (a *app) planTogether(args []string) (*plan.Plan, bool) {
 		a.fail(err)
 		return p, false
 	}
-	all, err := group.Share(a.ranks, mine)
+	all, err := ranks.Gather(a.ranks, mine)
 	if err != nil {
 		a.fail(err)
 		return p, false
@@ -204,7 +205,7 @@ func (a *app) agree(mine error) error {
 	if mine != nil {
 		w = word{a.secrets.Error(mine).Error(), errors.Is(mine, apply.ErrInterrupted)}
 	}
-	all, err := group.Share(a.ranks, w)
+	all, err := ranks.Gather(a.ranks, w)
 	if err != nil {
 		return err
 	}

@@ -6,8 +6,6 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
-	"encoding/binary"
-	"encoding/json"
 	"fmt"
 	"os"
 	"strings"
@@ -15,6 +13,7 @@ import (
 	"time"
 
 	"stepflow/gpu"
+	"stepflow/gpu/ranks"
 	"stepflow/gpu/rendezvous"
 )
 
@@ -94,7 +93,7 @@ func (g *Group) introduce() error {
 	if err != nil {
 		host = "unknown host"
 	}
-	list, err := Share(g.comm, Member{Rank: g.Rank(), Host: host, PID: os.Getpid(), CPUs: AllowedCPUs(), Salt: rand.Text()})
+	list, err := ranks.Gather(g.comm, Member{Rank: g.Rank(), Host: host, PID: os.Getpid(), CPUs: AllowedCPUs(), Salt: rand.Text()})
 	g.Members = list
 	return err
 }
@@ -234,37 +233,4 @@ func (g *Group) Close() (err error) {
 	}
 	g.watch.end()
 	return err
-}
-
-// Share gives all ranks what each of them has, which must fit JSON.
-func Share[T any](c gpu.Communicator, mine T) ([]T, error) {
-	b, err := json.Marshal(mine)
-	if err != nil {
-		return nil, err
-	}
-	size := c.Size()
-	send, recv := make([][]byte, size), make([][]byte, size)
-	for r := range send {
-		send[r], recv[r] = binary.LittleEndian.AppendUint64(nil, uint64(len(b))), make([]byte, 8)
-	}
-	if err := c.Exchange(send, recv); err != nil {
-		return nil, err
-	}
-	for r := range send {
-		n := binary.LittleEndian.Uint64(recv[r])
-		if n > 1<<26 {
-			return nil, fmt.Errorf("rank %d sends a message of %d bytes", r, n)
-		}
-		send[r], recv[r] = b, make([]byte, n)
-	}
-	if err := c.Exchange(send, recv); err != nil {
-		return nil, err
-	}
-	list := make([]T, size)
-	for r := range list {
-		if err := json.Unmarshal(recv[r], &list[r]); err != nil {
-			return nil, fmt.Errorf("what rank %d sends is no message: %w", r, err)
-		}
-	}
-	return list, nil
 }

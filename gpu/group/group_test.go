@@ -8,10 +8,12 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"stepflow/gpu/ranks"
 )
 
-// ranks opens n ranks in this process, over TCP. lost gets what each is told of a loss.
-func ranks(t *testing.T, n int, timeout time.Duration) (list []*Group, lost []chan error) {
+// join opens n ranks in this process, over TCP. lost gets what each is told of a loss.
+func join(t *testing.T, n int, timeout time.Duration) (list []*Group, lost []chan error) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -48,9 +50,9 @@ func all(list []*Group, f func(*Group) error) error {
 }
 
 func TestRanksThatEndTogetherLoseNobody(t *testing.T) {
-	list, lost := ranks(t, 3, 20*time.Second)
+	list, lost := join(t, 3, 20*time.Second)
 	err := all(list, func(g *Group) error {
-		got, err := Share(g, fmt.Sprint("of rank ", g.Rank()))
+		got, err := ranks.Gather(g, fmt.Sprint("of rank ", g.Rank()))
 		if err == nil && strings.Join(got, ", ") != "of rank 0, of rank 1, of rank 2" {
 			err = fmt.Errorf("rank %d got %v", g.Rank(), got)
 		}
@@ -70,7 +72,7 @@ func TestRanksThatEndTogetherLoseNobody(t *testing.T) {
 
 // TestARankThatFails wants all others to learn why, wherever they are.
 func TestARankThatFails(t *testing.T) {
-	list, lost := ranks(t, 3, 20*time.Second)
+	list, lost := join(t, 3, 20*time.Second)
 	list[2].Abort(errors.New("no memory is left"))
 	want := list[2].Me().String() + " ended with an error: no memory is left"
 	for r, g := range list[:2] {
@@ -88,7 +90,7 @@ func TestARankThatFails(t *testing.T) {
 
 // TestARankThatGoesSilent cuts a rank off: it neither says anything nor hangs up.
 func TestARankThatGoesSilent(t *testing.T) {
-	list, lost := ranks(t, 3, 300*time.Millisecond)
+	list, lost := join(t, 3, 300*time.Millisecond)
 	close(list[1].watch.ended) // it says and hears nothing any more
 	want := list[1].Me().String() + " has not been heard of for 300ms: it is stopped, or cut off from the network"
 	for _, r := range []int{0, 2} {
@@ -100,7 +102,7 @@ func TestARankThatGoesSilent(t *testing.T) {
 
 // TestARankThatIsKilled closes its connections, as the system does for a process that ends.
 func TestARankThatIsKilled(t *testing.T) {
-	list, lost := ranks(t, 3, 20*time.Second)
+	list, lost := join(t, 3, 20*time.Second)
 	list[0].watch.end()
 	want := list[0].Me().String() + " ended without a word: it was killed, or its machine is gone"
 	for _, r := range []int{1, 2} {

@@ -14,6 +14,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"stepflow/gpu/ranks"
 )
 
 // watch tells whether the other ranks are there. Engines do not: where a process is stopped, or a network is cut, an
@@ -75,7 +77,7 @@ func open(ctx context.Context, g *Group, o Options) (*watch, error) {
 		}
 		defer l.Close()
 	}
-	contacts, err := Share(g.comm, c)
+	contacts, err := ranks.Gather(g.comm, c)
 	if err != nil {
 		return nil, err
 	}
@@ -91,7 +93,7 @@ func open(ctx context.Context, g *Group, o Options) (*watch, error) {
 	if err != nil {
 		text = err.Error()
 	}
-	all, shared := Share(g.comm, text)
+	all, shared := ranks.Gather(g.comm, text)
 	if shared != nil {
 		return nil, shared
 	}

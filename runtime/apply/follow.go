@@ -12,11 +12,11 @@ import (
 	"stepflow/dsl/addr"
 	"stepflow/fineweb"
 	"stepflow/gpu"
+	"stepflow/gpu/ranks"
 	"stepflow/runtime/blocks"
 	"stepflow/runtime/checkpoint"
 	"stepflow/runtime/observe"
 	"stepflow/runtime/plan"
-	"stepflow/runtime/ranks"
 	"stepflow/runtime/results"
 	"stepflow/runtime/state"
 )

@@ -10,10 +10,10 @@ import (
 
 	"stepflow/dsl/addr"
 	"stepflow/gpu"
+	"stepflow/gpu/ranks"
 	"stepflow/runtime/blocks"
 	"stepflow/runtime/observe"
 	"stepflow/runtime/plan"
-	"stepflow/runtime/ranks"
 	"stepflow/runtime/state"
 	"stepflow/tracing"
 )

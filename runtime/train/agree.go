@@ -5,8 +5,8 @@ import (
 	"fmt"
 
 	"stepflow/gpu"
+	"stepflow/gpu/ranks"
 	"stepflow/runtime/observe"
-	"stepflow/runtime/ranks"
 )
 
 // The codes of what a rank tells the others, the most serious last.

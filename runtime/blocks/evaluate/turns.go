@@ -5,9 +5,9 @@ import (
 
 	"stepflow/fineweb"
 	"stepflow/gpu"
+	"stepflow/gpu/ranks"
 	"stepflow/runtime/metrics"
 	"stepflow/runtime/observe"
-	"stepflow/runtime/ranks"
 )
 
 // turns shares the batches of an evaluation out among ranks: batch i is measured by rank i mod W. Every rank gets the losses

@@ -9,7 +9,7 @@ import (
 
 	"stepflow/gpu"
 	"stepflow/gpu/gputest"
-	"stepflow/runtime/ranks"
+	"stepflow/gpu/ranks"
 )
 
 // all runs something on each of n ranks, and returns the errors in their order.
