@@ -67,8 +67,11 @@ func renderCommand() command {
 		},
 		run: func(a *app, args []string) int {
 			switch {
+			case executor == "":
+				return a.misuse("stepflow render: give -executor kubernetes, for which it writes manifests")
 			case executor != "kubernetes":
-				return a.misuse("stepflow render: -executor is kubernetes, not %q", executor)
+				return a.misuse("stepflow render: it writes manifests for kubernetes alone, not for %q. Blocks that name an executor \"slurm\" are "+
+					"submitted by stepflow apply", executor)
 			case out == "":
 				return a.misuse("stepflow render: give -out, the folder to write to")
 			case o.Image == "":
@@ -125,7 +128,7 @@ func (a *app) render(args []string, out string, o kubernetes.Options) int {
 	if st, err := os.Stat(dir); err == nil && !st.IsDir() {
 		return a.misuse("stepflow render: give the pipeline's folder, which the pods share, not the file %s", foreign.Shown(dirArg(args)))
 	}
-	a.lifecycle = true
+	a.lifecycle, a.imagined = true, o.Ranks
 	p, ok := a.plan(args, true)
 	if !ok {
 		return exitError
