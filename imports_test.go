@@ -32,7 +32,7 @@ var may = map[string]string{
 	"runtime/trial":  "foreign dsl dsl/addr fineweb gpu runtime/apply runtime/observe runtime/plan",
 	"runtime/apply": "dsl dsl/addr foreign fineweb fineweb/web gpu gpu/ranks tracing runtime/artifacts runtime/blocks runtime/checkpoint " +
 		"runtime/durable " +
-		"runtime/exportdir runtime/metrics runtime/observe runtime/plan runtime/results runtime/slurm runtime/state",
+		"runtime/exportdir runtime/metrics runtime/observe runtime/plan runtime/results runtime/slurm runtime/state runtime/words",
 	"runtime/look": "fineweb gpu runtime/blocks runtime/blocks/stage runtime/observe runtime/plan runtime/program " +
 		"runtime/train",
 	"runtime/kubernetes": "dsl dsl/addr runtime/blocks runtime/plan runtime/words",

@@ -11,6 +11,7 @@ import (
 	"stepflow/runtime/plan"
 	"stepflow/runtime/results"
 	"stepflow/runtime/state"
+	"stepflow/runtime/words"
 )
 
 // Verify runs the pipeline again in a scratch folder, without exports, and compares the result of every block with the
@@ -85,11 +86,11 @@ func trainedByOthers(p *plan.Plan) error {
 		}
 		switch {
 		case len(by) > 1:
-			errs = append(errs, fmt.Errorf("%s was trained by %s ranks, one number after the other: no run makes its bits again",
+			errs = append(errs, fmt.Errorf("%s was trained by %s ranks: no single run makes its bits again; leave it out with -exclude",
 				x.Addr, b.RanksText()))
 		case by[0] != now:
-			errs = append(errs, fmt.Errorf("%s was trained by %d ranks, and would be by %d now: -verify needs the same number", x.Addr,
-				by[0], now))
+			errs = append(errs, fmt.Errorf("%s was trained by %s, and would be by %d now, which makes other bits: verify it with -ranks %d", x.Addr,
+				words.Plural(by[0], "rank"), now, by[0]))
 		}
 	}
 	return errors.Join(errs...)
