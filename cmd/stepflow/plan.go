@@ -116,7 +116,7 @@ func planCommand() command {
 			case ranks > 0 && out != "":
 				return a.misuse("stepflow plan: -ranks shows what ranks would take, and -out saves what apply runs: give one of them")
 			case ranks == 0 && link+speed != "":
-				return a.misuse("stepflow plan: -link and -speed are for -ranks")
+				return a.misuse("stepflow plan: -link and -speed are about several ranks: give -ranks N too")
 			}
 			a.lifecycle, a.imagined = true, ranks
 			p, ok := a.plan(args, a.selection.RefreshOnly)

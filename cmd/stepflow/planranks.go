@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"stepflow/dsl"
 	"stepflow/runtime/blocks/stage"
@@ -117,10 +118,22 @@ func scaledText(list []*scaled, i imagined) string {
 			}
 			step, waiting := "?", "?"
 			if x.Seconds > 0 && i.link.Bandwidth > 0 {
-				step, waiting = words.Duration(x.Seconds), fmt.Sprintf("%.1f %%", 100*x.Exposed/x.Seconds)
+				step, waiting = shortTime(x.Seconds), fmt.Sprintf("%.1f %%", 100*x.Exposed/x.Seconds)
 			}
 			fmt.Fprintf(&b, " %11s %9s %9s\n", dsl.FormatBytes(x.Sent), step, waiting)
 		}
 	}
 	return b.String()
+}
+
+// shortTime writes the time of a step with three digits, which tell shards apart.
+func shortTime(seconds float64) string {
+	if seconds >= 10 {
+		return words.Duration(seconds)
+	}
+	d, digit := time.Duration(seconds*float64(time.Second)), time.Duration(1)
+	for d/digit >= 1000 {
+		digit *= 10
+	}
+	return d.Round(digit).String()
 }
