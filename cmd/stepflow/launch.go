@@ -107,7 +107,11 @@ func (s *starter) commands() ([]*exec.Cmd, error) {
 	if warning != "" {
 		s.app.warn(errors.New(warning))
 	}
-	s.app.tell("Starting %d ranks on this machine with %s (%s), %s each.", s.n, m.name, m.path, words.Plural(max(1, cores/s.n), "core"))
+	each := ""
+	if s.n <= cores {
+		each = ", " + words.Plural(cores/s.n, "core") + " each"
+	}
+	s.app.tell("Starting %d ranks on this machine with %s (%s)%s.", s.n, m.name, m.path, each)
 	c := exec.Command(m.path, append(append(args, s.self), os.Args[1:]...)...)
 	c.Env = append(s.app.env, launcherVariable+"="+s.socket.Addr().String())
 	c.Stdout, c.Stderr = &s.noise, &s.noise
