@@ -348,7 +348,7 @@ func (a *app) apply(p *plan.Plan, approve bool) int {
 	a.together = a.ranks.Ended() == nil
 	view.end()
 	if !a.json {
-		for _, line := range sum.made(done.Plan) {
+		for _, line := range sum.made(done.Plan, finished(err)) {
 			fmt.Fprintln(a.stdout, wrapped(line, a.columns()))
 		}
 	}
@@ -370,13 +370,20 @@ func (a *app) apply(p *plan.Plan, approve bool) int {
 	return code
 }
 
+// finished reports whether a run came to its end, though blocks may have ended with flaws.
+func finished(err error) bool {
+	var flawed *apply.FlawedError
+	return err == nil || errors.As(err, &flawed)
+}
+
 // applied says what a run came to, and returns whether all of it ran. Where blocks ended with flaws alone it did, and
 // outputs are as they are.
 func (a *app) applied(p *plan.Plan, err error) (code int, whole bool) {
-	var flawed *apply.FlawedError
-	if err != nil && !errors.As(err, &flawed) {
+	if !finished(err) {
 		return a.fail(err), false
 	}
+	var flawed *apply.FlawedError
+	errors.As(err, &flawed)
 	if a.json {
 		a.line(map[string]any{"type": "outputs", "outputs": outputsJSON(p)})
 	} else {

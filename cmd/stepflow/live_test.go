@@ -207,7 +207,7 @@ func TestInterruptedTerminal(t *testing.T) {
 			t.Errorf("exit code %d", code)
 		}
 		w.wants(`Interrupted: finishing the step and saving a checkpoint\. Once more stops at once\.`,
-			`Ran 1 block in .*`, `Error: stage\.one: interrupted at step \d+ of 200000.*`, `Run apply again to go on from there\.`)
+			`Stopped after .*, with 1 block done\..*`, `Error: stage\.one: interrupted at step \d+ of 200000.*`, `Run apply again to go on from there\.`)
 	}
 }
 

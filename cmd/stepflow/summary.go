@@ -43,12 +43,16 @@ func (s *summary) event(e observe.Event) {
 	}
 }
 
-// made says what the run of a plan made, in lines; none where it ran nothing.
-func (s *summary) made(p *plan.Plan) (lines []string) {
+// made says what the run of a plan made, in lines; none where no block ended. whole says that it came to its end.
+func (s *summary) made(p *plan.Plan, whole bool) (lines []string) {
 	if len(s.ended) == 0 {
 		return nil
 	}
-	text := fmt.Sprintf("Ran %s in %s.", words.Plural(len(s.ended), "block"), words.Duration(time.Since(s.began).Seconds()))
+	done, took := words.Plural(len(s.ended), "block"), words.Duration(time.Since(s.began).Seconds())
+	text := fmt.Sprintf("Ran %s in %s.", done, took)
+	if !whole {
+		text = fmt.Sprintf("Stopped after %s, with %s done.", took, done)
+	}
 	lines = append(lines, text+s.peak(p))
 	if losses := s.losses(p); len(losses) > 0 {
 		lines = append(lines, "Loss in nats a token: "+strings.Join(losses, ", ")+".")
