@@ -51,11 +51,12 @@ type starter struct {
 	self   string
 
 	mu    sync.Mutex
-	pids  map[int]int // of the ranks that have come
-	codes map[int]int // with which ranks ended
-	early os.Signal   // that came before rank 0
-	late  *time.Timer // ends what is left after one has ended with an error; nil before that
-	due   time.Time   // when it does
+	pids  map[int]int     // of the ranks that have come
+	codes map[int]int     // with which ranks ended
+	heard []chan struct{} // closed when all that a rank sent has been read
+	early os.Signal       // that came before rank 0
+	late  *time.Timer     // ends what is left after one has ended with an error; nil before that
+	due   time.Time       // when it does
 	noise bytesLimited
 }
 
@@ -164,7 +165,27 @@ func (s *starter) run(list []*exec.Cmd) int {
 			s.hurry(lostMoment)
 		}
 	}
+	s.listen(unread)
 	return s.code(first)
+}
+
+// unread is how long what ranks sent before they ended may take to be read. One that waits for an answer of the user may have
+// been killed meanwhile, and its last word does not come.
+const unread = 2 * time.Second
+
+// listen waits until all that the ranks sent has been read: a process may be seen to end before its exit code is.
+func (s *starter) listen(most time.Duration) {
+	s.mu.Lock()
+	heard := slices.Clone(s.heard)
+	s.mu.Unlock()
+	late := time.After(most)
+	for _, h := range heard {
+		select {
+		case <-h:
+		case <-late:
+			return
+		}
+	}
 }
 
 // hurry ends what is left of the ranks after some time.
@@ -233,7 +254,14 @@ func (s *starter) serve() {
 		if err != nil {
 			return
 		}
-		go s.hear(c)
+		heard := make(chan struct{})
+		s.mu.Lock()
+		s.heard = append(s.heard, heard)
+		s.mu.Unlock()
+		go func() {
+			defer close(heard)
+			s.hear(c)
+		}()
 	}
 }
 
