@@ -46,7 +46,7 @@ type File struct {
 }
 
 // mount is where the shared folder is in a container.
-const mount = "/work"
+const mount = "/pipelines"
 
 // Render returns the manifests of a plan, in the order in which its blocks run. It refuses to write a sensitive value.
 func Render(p *plan.Plan, o Options) ([]File, error) {
