@@ -21,6 +21,9 @@ func TestRanksAreInNoRecipe(t *testing.T) {
 	planned := func(ranks int, micro string) (*plan.Plan, error) {
 		t.Helper()
 		text := strings.ReplaceAll(text, "micro_batch_size = var.micro", micro)
+		if strings.HasSuffix(micro, "# fused") {
+			text = strings.NewReplacer(`default = "separate"`, `default = "fused"`, `shard = "gradients"`, `shard = "none"`).Replace(text)
+		}
 		must(t, os.WriteFile(filepath.Join(dir, "main.hcl"), []byte(text), 0o644))
 		p, diags := plan.New(context.Background(), plan.Options{Path: dir, Caps: cpu.PlanCaps(""), Ranks: ranks, Rank: ranks - 1})
 		if diags.HasErrors() {
@@ -53,6 +56,8 @@ func TestRanksAreInNoRecipe(t *testing.T) {
 		{3, "", "batch_size 4 cannot be shared out equally to 3 ranks. Start 1, 2 or 4 ranks, or set batch_size = 6."},
 		{4, "micro_batch_size = 2", "A step has 2 micro-batches (batch_size 4, micro_batch_size 2), which 4 ranks cannot share equally. Start 1 or 2 ranks, or " +
 			"set micro_batch_size = 1."},
+		{2, "micro_batch_size = 4 # fused", "A step has 1 micro-batch (batch_size 4, micro_batch_size 4), which 2 ranks cannot share " +
+			"equally. Start 1 rank, or leave micro_batch_size out."},
 	} {
 		if _, err := planned(c.ranks, c.micro); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%d ranks: %v, without %q", c.ranks, err, c.want)

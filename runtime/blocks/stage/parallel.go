@@ -24,7 +24,7 @@ func (s *Stage) parallel(t *dsl.Decoded, w *blocks.World) hcl.Diagnostics {
 	s.Ranks, s.Rank = w.Ranks, w.Rank
 	if s.Batch%s.Ranks != 0 {
 		return hcl.Diagnostics{t.Error("batch_size", "Batch not divisible by ranks", fmt.Sprintf("batch_size %d cannot be shared out "+
-			"equally to %d ranks. Start %s ranks, or set batch_size = %d.", s.Batch, s.Ranks, shareable(s.Batch, s.Ranks),
+			"equally to %d ranks. Start %s, or set batch_size = %d.", s.Batch, s.Ranks, shareable(s.Batch, s.Ranks),
 			(s.Batch/s.Ranks+1)*s.Ranks))}
 	}
 	if s.derivedMicro = s.AutoMicro || !t.Has("micro_batch_size"); s.derivedMicro {
@@ -35,9 +35,13 @@ func (s *Stage) parallel(t *dsl.Decoded, w *blocks.World) hcl.Diagnostics {
 		for s.Batch/s.Ranks%micro != 0 {
 			micro--
 		}
+		instead := fmt.Sprintf("set micro_batch_size = %d", micro)
+		if s.Fused { // each rank then takes its share at once
+			instead = "leave micro_batch_size out"
+		}
 		return hcl.Diagnostics{t.Error("micro_batch_size", "Micro-batches not divisible by ranks", fmt.Sprintf("A step has %s "+
-			"(batch_size %d, micro_batch_size %d), which %d ranks cannot share equally. Start %s ranks, or set micro_batch_size = %d.",
-			micros(n), s.Batch, s.Micro, s.Ranks, shareable(n, s.Ranks), micro))}
+			"(batch_size %d, micro_batch_size %d), which %d ranks cannot share equally. Start %s, or %s.",
+			micros(n), s.Batch, s.Micro, s.Ranks, shareable(n, s.Ranks), instead))}
 	}
 	return nil
 }
@@ -50,7 +54,7 @@ func micros(n int) string {
 	return fmt.Sprintf("%d micro-batches", n)
 }
 
-// shareable lists the numbers of ranks near to so many, in words, that can share n things equally.
+// shareable lists the numbers of ranks near to so many, in words such as "1, 2 or 4 ranks", that can share n things equally.
 func shareable(n, ranks int) string {
 	const most = 4 // that are named
 	var list []string
@@ -67,9 +71,9 @@ func shareable(n, ranks int) string {
 	}
 	slices.Reverse(list)
 	if len(list) == 1 {
-		return list[0]
+		return "1 rank"
 	}
-	return strings.Join(list[:len(list)-1], ", ") + " or " + list[len(list)-1]
+	return strings.Join(list[:len(list)-1], ", ") + " or " + list[len(list)-1] + " ranks"
 }
 
 // alone plans the stage as one process would train it, which the recipe goes by.
