@@ -14,6 +14,7 @@ import (
 
 	"stepflow/dsl"
 	"stepflow/gpu/cuda"
+	"stepflow/gpu/group"
 	"stepflow/report"
 	"stepflow/runtime/apply"
 	"stepflow/runtime/observe"
@@ -71,12 +72,14 @@ func (a *app) planAndApply(args []string, approve, verify bool) int {
 		}
 	}
 	a.lifecycle = true
-	p, ok := a.planTogether(args)
+	word := map[bool]string{true: "yes", false: "no"}
+	p, ok := a.planTogether(args, group.Fact{Name: "-verify", Value: word[verify], Shown: true},
+		group.Fact{Name: "whether a saved plan is applied", Value: word[file != nil], Shown: true})
 	if !ok {
 		return exitError
 	}
 	if file != nil {
-		if err := file.Match(p); err != nil {
+		if err := a.agree(file.Match(p)); err != nil {
 			return a.fail(err)
 		}
 	}
@@ -105,14 +108,11 @@ func (a *app) planAndApply(args []string, approve, verify bool) int {
 	if err := a.agree(p.Room()); err != nil { // before anything is asked
 		return a.fail(err)
 	}
-	if !approve && file == nil { // a saved plan showed what is lost
-		var err error
-		if a.ranks.Number() == 0 {
-			err = a.confirm(p)
-		}
-		if err := a.agree(err); err != nil {
-			return a.fail(err)
-		}
+	if !approve && file == nil && a.ranks.Number() == 0 { // a saved plan showed what is lost
+		err = a.confirm(p)
+	}
+	if err := a.agree(err); err != nil {
+		return a.fail(err)
 	}
 	if a.ranks.Number() > 0 {
 		return a.followRank(p)

@@ -217,15 +217,20 @@ func (a *app) dispatch(c *command, args []string) int {
 		}
 		a.cache = fineweb.NewCache(n)
 	}
-	code := c.run(a, rest)
-	if code == exitError && a.interrupt.ctx.Err() != nil && a.interrupt.held() == "" {
-		return exitInterrupted // whatever came of that
-	}
+	code := a.asked(c.run(a, rest))
 	// A run counts, even where its output is lost.
 	if o, ok := a.stdout.(*output); ok && code == exitOK && c.name != "apply" {
 		if err := o.failed(); err != nil && !errors.Is(err, syscall.EPIPE) {
 			return a.fail(fmt.Errorf("writing the output: %w", err))
 		}
+	}
+	return code
+}
+
+// asked is the exit code of a run that may have been asked to end: that of an interrupt, whatever came of it.
+func (a *app) asked(code int) int {
+	if code == exitError && a.interrupt.ctx.Err() != nil && a.interrupt.held() == "" {
+		return exitInterrupted
 	}
 	return code
 }

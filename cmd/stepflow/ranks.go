@@ -45,9 +45,9 @@ func (a *app) asRanks(f func() int) int {
 		return f()
 	}
 	if err := a.joinRanks(w); err != nil {
-		return a.launched.end(a.fail(err))
+		return a.launched.end(a.asked(a.fail(err)))
 	}
-	return a.launched.end(a.leaveRanks(f()))
+	return a.launched.end(a.asked(a.leaveRanks(f())))
 }
 
 // joinRanks makes the process one of several ranks.

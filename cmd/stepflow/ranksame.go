@@ -4,6 +4,7 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -28,20 +29,24 @@ type planned struct {
 }
 
 // planTogether plans on every rank, and returns whether all have the same plan. Rank 0 says what is wrong; what others have to
-// say is said if rank 0 does not say the same.
-func (a *app) planTogether(args []string) (*plan.Plan, bool) {
+// say is said if rank 0 does not say the same. What the plan does not say of the run is in facts.
+func (a *app) planTogether(args []string, facts ...group.Fact) (*plan.Plan, bool) {
 	if a.ranks == nil {
 		return a.plan(args, true)
 	}
-	kept := &tee{Writer: a.stderr}
-	stderr := a.stderr
+	said := &a.stderr
+	if a.json {
+		said = &a.stdout
+	}
+	to := *said
+	kept := &tee{Writer: to}
 	if a.mine != nil {
 		a.mine.hold()
 	} else {
-		a.stderr = kept
+		*said = kept
 	}
 	p, ok := a.plan(args, true)
-	a.stderr = stderr
+	*said = to
 	mine := planned{OK: ok, Text: kept.kept.String()}
 	if a.mine != nil {
 		mine.Text = a.mine.release()
@@ -50,6 +55,7 @@ func (a *app) planTogether(args []string) (*plan.Plan, bool) {
 	if ok {
 		mine.Facts, err = a.facts(p)
 	}
+	mine.Facts = append(mine.Facts, facts...)
 	if err := a.agree(err); err != nil {
 		a.fail(err)
 		return p, false
@@ -72,13 +78,7 @@ func (a *app) samePlan(all []planned) bool {
 			continue
 		}
 		failed = append(failed, r)
-		text := strings.Join(strings.Fields(string(styles.ReplaceAll([]byte(x.Text), nil))), " ")
-		if !said[text] && r > 0 && a.ranks.Number() == 0 {
-			for line := range strings.Lines(x.Text) {
-				fmt.Fprintf(a.stderr, "%s%s", rankPrefix(r, a.ranks.Members[r].Host), line)
-			}
-		}
-		said[text] = true
+		a.sayOf(r, x.Text, said)
 	}
 	if len(failed) > 0 {
 		if all[0].OK {
@@ -111,6 +111,43 @@ func (a *app) samePlan(all []planned) bool {
 		a.fail(errors.Join(errs...))
 	}
 	return len(errs) == 0
+}
+
+// sayOf has rank 0 write what a rank printed, where no rank before it printed the same.
+func (a *app) sayOf(rank int, text string, said map[string]bool) {
+	once := func(key string) bool {
+		was := said[key]
+		said[key] = true
+		return !was && rank > 0 && a.ranks.Number() == 0
+	}
+	if a.json { // lines say their rank
+		for line := range strings.Lines(text) {
+			if once(unranked(line)) {
+				fmt.Fprint(a.stdout, line)
+			}
+		}
+		return
+	}
+	if once(strings.Join(strings.Fields(string(styles.ReplaceAll([]byte(text), nil))), " ")) {
+		for line := range strings.Lines(text) {
+			fmt.Fprintf(a.stderr, "%s%s", rankPrefix(rank, a.ranks.Members[rank].Host), line)
+		}
+	}
+}
+
+// unranked is a line of JSON without the rank that wrote it.
+func unranked(line string) string {
+	var m map[string]any
+	if json.Unmarshal([]byte(line), &m) != nil {
+		return line
+	}
+	delete(m, "rank")
+	delete(m, "host")
+	b, err := json.Marshal(m)
+	if err != nil {
+		return line
+	}
+	return string(b)
 }
 
 // reasons leaves out the blocks of a plan that differ because something before them does.

@@ -105,7 +105,7 @@ type Action struct {
 	Address  string            `json:"address"`
 	Verb     plan.Verb         `json:"action"`
 	Recipe   string            `json:"recipe"`
-	Program  string            `json:"program,omitempty"`
+	Program  string            `json:"program,omitempty"`  // none on several ranks, of which each has its own
 	Replaces string            `json:"replaces,omitempty"` // recipe of another state's model that an export replaces
 	Attrs    map[string]string `json:"attributes"`
 	Secrets  map[string]string `json:"sensitive,omitempty"` // seals of the sensitive attributes
@@ -120,7 +120,7 @@ func actions(p *plan.Plan, salt *state.State) (list []Action) {
 		if a.Replaces != "" {
 			s.Replaces = a.Block.(blocks.Writer).HeldRecipe()
 		}
-		if x, ok := a.Block.(blocks.Programmed); ok && x.DeviceProgram() != nil {
+		if x, ok := a.Block.(blocks.Programmed); ok && x.DeviceProgram() != nil && p.Ranks == 1 {
 			s.Program = x.DeviceProgram().Hash()
 		}
 		list = append(list, s)
@@ -285,7 +285,7 @@ func (was Action) differs(is Action) string {
 			}
 		}
 		return fmt.Sprintf("%s: %s", at, what)
-	case is.Program != was.Program:
+	case is.Program != "" && is.Program != was.Program:
 		return at + " compiles to another program"
 	case is.Replaces != was.Replaces && is.Replaces != "":
 		return at + " would replace a model that another state exported after the plan was made"
