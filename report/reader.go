@@ -129,7 +129,7 @@ func (r *Reader) fill(run *Run, b *Block, s *state.Block, points int) error {
 		return nil
 	}
 	if s != nil {
-		b.Stage.Done = s.Step
+		b.Stage.Done, b.Stage.Ranks = s.Step, s.RanksText()
 		b.data = dataOf(s)
 		if s.Memory != nil {
 			b.Stage.Measured = s.Memory.Measured

@@ -120,7 +120,7 @@ func read(t *testing.T, dir string) *Run {
 func TestStatePages(t *testing.T) {
 	now := time.Now().UTC()
 	done := &state.Block{Status: state.Done, Content: "x", Step: 20, Steps: 20, Started: now,
-		Trace: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", Memory: &state.Memory{Measured: 2000}}
+		Trace: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", Memory: &state.Memory{Measured: 2000}, Ranks: []int{2, 4}}
 	t.Run("never run", func(t *testing.T) {
 		if r := read(t, sampleRun(t, 20)); r.Note == "" || r.Blocks[0].Status != "run" || r.Blocks[0].Stage.Series != nil {
 			t.Errorf("%+v", r.Blocks[0])
@@ -146,8 +146,8 @@ func TestStatePages(t *testing.T) {
 		dir := sampleRun(t, 20)
 		writeState(t, dir, map[string]*state.Block{"stage.one": done, "stage.two": {Status: state.Failed, Error: nasty}})
 		writeSteps(t, dir, "stage.one", steps(20))
-		if r := read(t, dir); r.Blocks[1].Error != nasty || r.Blocks[0].TraceID != "4bf92f3577b34da6a3ce929d0e0e4736" {
-			t.Errorf("%+v", r.Blocks[1])
+		if r := read(t, dir); r.Blocks[1].Error != nasty || r.Blocks[0].Stage.Ranks != "2, then 4" || r.Blocks[0].TraceID != "4bf92f3577b34da6a3ce929d0e0e4736" {
+			t.Errorf("%+v, %+v", r.Blocks[0], r.Blocks[1])
 		}
 	})
 	t.Run("done", func(t *testing.T) {

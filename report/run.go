@@ -95,6 +95,7 @@ type Stage struct {
 	Done     int     `json:"done"`            // steps
 	Early    bool    `json:"early,omitempty"` // it is done, and ended before its last step
 	Measured int64   `json:"measured_bytes,omitempty"`
+	Ranks    string  `json:"ranks,omitempty"` // how many trained it: 2, or 2, then 4; "" for one alone
 	Series   *Series `json:"series,omitempty"`
 }
 

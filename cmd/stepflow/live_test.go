@@ -195,7 +195,7 @@ func TestInterruptedTerminal(t *testing.T) {
 		if runs == 5 {
 			t.Fatal("no frame says that the run ends")
 		}
-		w := watch(t, tinyPipeline(t), 70, func(w *watched, n int) {
+		w := watch(t, tinyPipeline(t), 100, func(w *watched, n int) {
 			if n == 6 {
 				w.file.WriteString("\x03")
 			}

@@ -395,7 +395,7 @@
   };
   const boxes = r => r.graph && r.graph.nodes ? r.graph.nodes : r.blocks.map(b => ({ id: b.address }));
   const block = (r, b) => details("block " + r.name + b.address, [$("code", {}, b.address), " ", status(b.status), b.why ? $("span", { class: "soft" }, " " + b.why) : ""],
-    $("div", { class: "card" }, $("p", { class: "soft" }, `${b.file}:${b.line}`, b.trace_id ? ` · trace ${b.trace_id}` : "", b.stage && b.stage.adapter ? ` · ${b.stage.adapter}` : ""), table("Attributes of " + b.address + of(r), [["attribute"], ["value"]], (b.attributes || []).map(a => [a[0], $("code", {}, a[1])]))));
+    $("div", { class: "card" }, $("p", { class: "soft" }, `${b.file}:${b.line}`, b.trace_id ? ` · trace ${b.trace_id}` : "", b.stage && b.stage.adapter ? ` · ${b.stage.adapter}` : "", b.stage && b.stage.ranks ? ` · ranks: ${b.stage.ranks}` : ""), table("Attributes of " + b.address + of(r), [["attribute"], ["value"]], (b.attributes || []).map(a => [a[0], $("code", {}, a[1])]))));
 
   // What is drawn, and what did not change, stays in its place when there is more to show: what a reader does with it
   // goes on.
