@@ -49,7 +49,9 @@ func (q *Asks) Of(ctx context.Context, id string) (Status, error) {
 		return Status{}, err
 	}
 	for _, id := range ids {
-		answer[id] = answer[id]
+		if _, known := answer[id]; !known {
+			answer[id] = Status{} // that it is not known is an answer too
+		}
 	}
 	q.answer, q.at = answer, time.Now()
 	return answer[id], nil
